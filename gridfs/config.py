@@ -1,0 +1,129 @@
+"""Settings, from flags over environment over the configuration file to defaults; the only reader of os.environ.
+
+Units are in the names, and every default says where it comes from.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gridfs.errors import AccessDenied
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+BLOCK_SIZE_BYTES = 128 * KIB
+"""Unit of checksum and presence in new versions; each manifest records its own (docs/decisions/block-size.md)."""
+
+PART_SIZE_BYTES = 8 * MIB
+"""Largest ranged GET; a segment of the disk cache has the same size (peers use 8 MiB: mountpoint-s3, s3fs 10 MiB)."""
+
+PACK_SIZE_BYTES = 64 * MIB
+"""Aim of a pack: eight parts, so that filling one keeps several connections busy."""
+
+READ_TIMEOUT_S = 20.0
+"""A read fails after this: the kernel asks a failed buffered read twice, and a reader in a page fault can't be killed."""
+
+FREE_SPACE_FRACTION = 0.05
+"""The cache keeps this share of its disk free (mountpoint-s3's default)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where gridfs keeps what on this node, by the XDG base directory specification; all are the user's alone (0700)."""
+
+    data: Path
+    """The default store."""
+    cache: Path
+    state: Path
+    """Journals of creations, logs of daemons."""
+    config_file: Path
+    runtime: Path
+    """Registry of mounts, sockets, hidden mountpoints. Local and empty after a restart of the machine."""
+
+    @classmethod
+    def from_environment(cls, environ: dict[str, str] | None = None) -> Paths:
+        env = os.environ if environ is None else environ
+        home = Path(env.get("HOME") or os.path.expanduser("~"))
+
+        def base(variable: str, default: Path) -> Path:
+            value = env.get(variable, "")
+            return Path(value) if os.path.isabs(value) else default  # the specification ignores relative ones
+
+        if os.path.isabs(env.get("XDG_RUNTIME_DIR", "")):
+            runtime = Path(env["XDG_RUNTIME_DIR"]) / "gridfs"
+        elif os.geteuid() == 0:
+            runtime = Path("/run/gridfs")
+        else:
+            runtime = Path(f"/tmp/gridfs-{os.geteuid()}")  # noqa: S108 - ensure_private refuses it when someone else owns it
+        return cls(
+            data=base("XDG_DATA_HOME", home / ".local/share") / "gridfs",
+            cache=base("XDG_CACHE_HOME", home / ".cache") / "gridfs",
+            state=base("XDG_STATE_HOME", home / ".local/state") / "gridfs",
+            config_file=base("XDG_CONFIG_HOME", home / ".config") / "gridfs" / "config.toml",
+            runtime=runtime,
+        )
+
+
+def ensure_private(directory: Path) -> Path:
+    """Makes *directory* (0700) or checks that it is a directory of this user's that no one else can enter.
+
+    Raises AccessDenied when someone else owns it, or when it is a symbolic link to such a place.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = os.stat(directory)
+    if status.st_uid != os.geteuid():
+        raise AccessDenied(
+            f"{directory} belongs to uid {status.st_uid} and not to you (uid {os.geteuid()})",
+            remedy="remove it, or choose another place by the XDG_* variables or --cache-dir",
+        )
+    if status.st_mode & 0o077:
+        os.chmod(directory, 0o700)
+    return directory
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Which store, and how to reach it. Goes to daemons as JSON; it never holds a secret."""
+
+    url: str
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    sign: bool = True
+    requester_pays: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """The node's caches."""
+
+    directory: Path
+    max_size_bytes: int | None = None
+    """Limit of the disk tier; None: as much as leaves FREE_SPACE_FRACTION of the disk free."""
+    memory_target_bytes: int | None = None
+    """Hard budget of all data in memory; None: the lesser of 1 GiB and a quarter of the cgroup's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """What the mounted tree looks like and how it is read."""
+
+    allow_other: bool = False
+    uid: int | None = None
+    gid: int | None = None
+    umask: int | None = None
+    file_mode: int = 0o444
+    dir_mode: int = 0o555
+    read_timeout_s: float = READ_TIMEOUT_S
+    prefetch: str = "auto"
+    """`auto`, `none` or `all`."""
+    veil: bool = True
+    """A read-only overlay on top, where it may be mounted: it answers Python's isatty() without the daemon."""
+    zero_open: bool = True
+    """Let the kernel open files by itself, where the extension module works."""
+    xattr: bool = False
+    """Answer `user.gridfs.*`; costs two requests a file on every `ls -l`."""
+    extra: tuple[str, ...] = field(default=())
+    """Further options of `-o`, for the kernel."""

@@ -1,0 +1,97 @@
+"""What gridfs asks of an object store: the promises that every store keeps and tests/contract checks.
+
+Keys are relative to the store's root, `/`-separated, without a leading slash, `.` or `..`. All methods may be called
+concurrently. All of them map foreign failures to the classes of `gridfs.errors`:
+
+    ObjectMissing      no object of that key
+    ObjectChanged      *if_match* was given and the object has another ETag
+    ObjectExists       a create-only put found the key taken
+    AccessDenied       401, 403, archived storage classes
+    StoreUnavailable   anything that may work if tried again; the store itself does not try again (store/stack does)
+
+Cancelling a call abandons it: its effect is then unknown for puts, and nothing for reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from gridfs.model import Buffer, ByteRange
+
+Deliver: TypeAlias = Callable[[memoryview], None]
+"""Takes the next bytes of a stream, in order, in the trio thread. What it raises ends the stream and is raised there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHead:
+    """What a listing says of an object."""
+
+    key: str
+    size_bytes: int
+    etag: str | None
+    last_modified_ns: int
+    storage_class: str | None = None
+
+
+class ObjectStore(Protocol):
+    """A place that keeps immutable objects by key."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, as a user would write it; never with credentials."""
+        ...
+
+    async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview:
+        """Exactly the bytes of *byte_range*, which must be non-empty and lie inside the object. Idempotent.
+
+        A store that answers with fewer bytes is a StoreUnavailable. The view may be kept; it pins one buffer of its size.
+        """
+        ...
+
+    async def stream_range(
+        self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
+    ) -> None:
+        """As get_range, but hands over each chunk as it arrives (for parts of up to 8 MiB; chunks of about 256 KiB or more)."""
+        ...
+
+    async def get(self, key: str) -> memoryview:
+        """A whole small object (records, marks; up to some MiB)."""
+        ...
+
+    async def head(self, key: str) -> ObjectHead:
+        """What the store knows of *key*."""
+        ...
+
+    async def put(self, key: str, data: Buffer) -> None:
+        """Writes the object in one piece; atomic: a reader sees nothing or all of it. Replaces an older one."""
+        ...
+
+    async def put_stream(self, key: str, chunks: AsyncIterator[Buffer]) -> int:
+        """As put, for an object of any size in bounded memory (at most 64 MiB); the number of bytes written."""
+        ...
+
+    async def put_if_absent(self, key: str, data: Buffer) -> None:
+        """Writes a small object only if the key is free, atomically among all writers. Raises ObjectExists."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Removes the object; not an error when there is none."""
+        ...
+
+    def list(self, prefix: str) -> AsyncIterator[ObjectHead]:
+        """All objects whose key starts with *prefix* (a plain string prefix), in any order."""
+        ...
+
+    async def list_directories(self, prefix: str) -> list[str]:
+        """The distinct next components below *prefix* (which ends in `/`), sorted, without the slash: `datastores/` gives names."""
+        ...
+
+    async def sync(self) -> None:
+        """Returns once everything put so far would survive a power cut. Object stores promise that by themselves."""
+        ...
+
+    async def aclose(self) -> None:
+        """Releases connections and threads. Idempotent."""
+        ...
