@@ -14,7 +14,7 @@ Cancelling a call abandons it: its effect is then unknown for puts, and nothing 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -84,7 +84,7 @@ class ObjectStore(Protocol):
         """All objects whose key starts with *prefix* (a plain string prefix), in any order."""
         ...
 
-    async def list_directories(self, prefix: str) -> list[str]:
+    async def list_directories(self, prefix: str) -> Sequence[str]:
         """The distinct next components below *prefix* (which ends in `/`), sorted, without the slash: `datastores/` gives names."""
         ...
 
