@@ -6,10 +6,12 @@ Units are in the names, and every default says where it comes from.
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gridfs.errors import AccessDenied
+from gridfs.errors import AccessDenied, InvalidInput
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -23,15 +25,60 @@ PACK_SIZE_BYTES = 64 * MIB
 """Aim of a pack: eight parts, so that filling one keeps several connections busy."""
 
 READ_TIMEOUT_S = 20.0
-"""A read fails after this: the kernel asks a failed buffered read twice, and a reader in a page fault can't be killed."""
+"""A read fails after this: the kernel asks a failed buffered read twice, and a reader in a page fault can't die."""
 
 FREE_SPACE_FRACTION = 0.05
 """The cache keeps this share of its disk free (mountpoint-s3's default)."""
 
+_SIZE_UNITS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1 << 40}
+_SIZE_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(?:i?b)?|b)?", re.IGNORECASE | re.ASCII)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `200GiB`, `64M` or `4096`; units are powers of 1024 however they are spelled."""
+    match = _SIZE_PATTERN.fullmatch(text.strip())
+    if match is None:
+        raise InvalidInput(f"'{text}' is no size", remedy="write it as 200GiB, 512MiB or a number of bytes")
+    return int(float(match.group(1)) * _SIZE_UNITS[(match.group(2) or "").lower()])
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What environment variables say about gridfs; None where a variable is unset or empty."""
+
+    store: str | None = None
+    cluster: str | None = None
+    config_file: str | None = None
+    cache_dir: str | None = None
+    max_cache_size: str | None = None
+    memory_target: str | None = None
+    aws_endpoint_url: str | None = None
+    aws_region: str | None = None
+    aws_profile: str | None = None
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] | None = None) -> Environment:
+        env = os.environ if environ is None else environ
+
+        def first(*variables: str) -> str | None:
+            return next((env[variable] for variable in variables if env.get(variable)), None)
+
+        return cls(
+            store=first("GRIDFS_STORE"),
+            cluster=first("GRIDFS_CLUSTER"),
+            config_file=first("GRIDFS_CONFIG"),
+            cache_dir=first("GRIDFS_CACHE_DIR"),
+            max_cache_size=first("GRIDFS_MAX_CACHE_SIZE"),
+            memory_target=first("GRIDFS_MEMORY_TARGET"),
+            aws_endpoint_url=first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+            aws_region=first("AWS_REGION", "AWS_DEFAULT_REGION"),
+            aws_profile=first("AWS_PROFILE"),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where gridfs keeps what on this node, by the XDG base directory specification; all are the user's alone (0700)."""
+    """Where gridfs keeps what on this node, by the XDG specification; all are the user's alone (0700)."""
 
     data: Path
     """The default store."""

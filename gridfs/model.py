@@ -129,7 +129,7 @@ class SourceBucket:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A commit record: the small object that makes a version exist. Field for field its JSON (docs/manifest-format.md)."""
+    """A commit record: the small object that makes a version exist. Field for field its JSON (manifest-format.md)."""
 
     name: str
     version: int

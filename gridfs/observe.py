@@ -34,11 +34,14 @@ class OneLineFormatter(logging.Formatter):
     Only a traceback, which is a defect's, spans several lines.
     """
 
-    converter = time.gmtime
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
+    def __init__(self) -> None:
+        super().__init__(LOG_FORMAT)
+        self.converter = time.gmtime
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging calls
         record.message = record.message.replace("\n", "\\n").replace("\r", "\\r")
         return super().formatMessage(record)
 
@@ -63,7 +66,7 @@ def set_up_logging(
     if stream is not None:
         handlers.append(logging.StreamHandler(stream))
     for handler in handlers or [logging.NullHandler()]:
-        handler.setFormatter(OneLineFormatter(LOG_FORMAT))
+        handler.setFormatter(OneLineFormatter())
         logger.addHandler(handler)
     logger.setLevel(level)
     logger.propagate = False
