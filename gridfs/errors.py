@@ -99,6 +99,13 @@ class ReadTimeout(StoreUnavailable):
     retryable = False
 
 
+class StoreFull(StoreUnavailable):
+    """No space or quota left in a directory store: trying again helps only after someone made room."""
+
+    errno = errno.ENOSPC
+    retryable = False
+
+
 class Unsupported(GridfsError):
     """This machine or this store lacks something: /dev/fuse, libfuse, pyfuse3, create-only puts, namespaces."""
 

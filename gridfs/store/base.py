@@ -21,7 +21,7 @@ from typing import Protocol, TypeAlias
 from gridfs.model import Buffer, ByteRange
 
 Deliver: TypeAlias = Callable[[memoryview], None]
-"""Takes the next bytes of a stream, in order, in the trio thread. What it raises ends the stream and is raised there."""
+"""Takes the next bytes in order, in the trio thread. What it raises ends the stream, and is raised there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class ObjectStore(Protocol):
     async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview:
         """Exactly the bytes of *byte_range*, which must be non-empty and lie inside the object. Idempotent.
 
-        A store that answers with fewer bytes is a StoreUnavailable. The view may be kept; it pins one buffer of its size.
+        A store that answers with fewer bytes is a StoreUnavailable. The view may be kept; it pins a buffer of its size.
         """
         ...
 
     async def stream_range(
         self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
     ) -> None:
-        """As get_range, but hands over each chunk as it arrives (for parts of up to 8 MiB; chunks of about 256 KiB or more)."""
+        """As get_range, but hands over each chunk as it arrives (parts of up to 8 MiB, chunks of 256 KiB or more)."""
         ...
 
     async def get(self, key: str) -> memoryview:
@@ -76,6 +76,13 @@ class ObjectStore(Protocol):
         """Writes a small object only if the key is free, atomically among all writers. Raises ObjectExists."""
         ...
 
+    async def verify_create_only(self) -> None:
+        """Raises Unsupported when the store ignores create-only puts, so that two creators could make one version.
+
+        Costs three small requests; a creation awaits it before it uploads anything.
+        """
+        ...
+
     async def delete(self, key: str) -> None:
         """Removes the object; not an error when there is none."""
         ...
@@ -85,7 +92,7 @@ class ObjectStore(Protocol):
         ...
 
     async def list_directories(self, prefix: str) -> Sequence[str]:
-        """The distinct next components below *prefix* (which ends in `/`), sorted, without the slash: `datastores/` gives names."""
+        """The distinct next components below *prefix* (empty, or ends in `/`), sorted, without the slash."""
         ...
 
     async def sync(self) -> None:

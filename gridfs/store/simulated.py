@@ -185,6 +185,9 @@ class SimulatedStore:
             self.place(key, data)
             exchange.lose_answer()
 
+    async def verify_create_only(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     async def delete(self, key: str) -> None:
         async with _Exchange(self, "delete", key, None, _WRITE_FAULTS) as exchange:
             await exchange.fail_or_wait()

@@ -1,0 +1,157 @@
+"""The file operations of a directory store: what its worker threads do, and what the errors of a file system mean."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gridfs.errors import (
+    AccessDenied,
+    InvalidInput,
+    ObjectChanged,
+    ObjectMissing,
+    StoreFull,
+    StoreUnavailable,
+)
+from gridfs.model import Buffer, ByteRange
+from gridfs.store.base import ObjectHead
+
+TEMPORARY = ".tmp"
+"""Directory in the root for files that are being written; no listing shows it."""
+
+_TEMPORARY_LIFETIME_S = 7 * 86400.0
+"""As long as garbage collection's grace period: no creation is that old and still writes."""
+
+LINK_UNSUPPORTED = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+"""link(2) says EPERM where the file system has no hard links (vfat), others say what it is."""
+
+
+@contextmanager
+def map_os_error(url: str) -> Iterator[None]:
+    """Turns an OSError that leaves the block into the class that says what to do about it."""
+    try:
+        yield
+    except (IsADirectoryError, FileNotFoundError, NotADirectoryError) as error:
+        raise ObjectMissing(f"there is no object {error.filename}") from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise AccessDenied(
+                f"{where}{error.strerror}", remedy=f"check who may use the directory of the store {url}"
+            ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StoreFull(f"the store {url} is full ({error.strerror})", remedy="free space there") from error
+        if error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
+            raise InvalidInput(f"{where}{error.strerror}") from error
+        raise StoreUnavailable(f"the store {url} failed: {where}{error.strerror}") from error
+
+
+def open_object(path: Path, key: str, if_match: str | None) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ObjectMissing(f"there is no object {key}") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ObjectMissing(f"there is no object {key}")
+        if if_match is not None and (etag := _etag(status)) != if_match:
+            raise ObjectChanged(f"{key} has ETag {etag} and not {if_match}")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_object(path: Path, key: str, byte_range: ByteRange | None, if_match: str | None) -> memoryview:
+    descriptor = open_object(path, key, if_match)
+    try:
+        return read_exactly(descriptor, key, byte_range or ByteRange(0, os.fstat(descriptor).st_size))
+    finally:
+        os.close(descriptor)
+
+
+def read_exactly(descriptor: int, key: str, byte_range: ByteRange) -> memoryview:
+    buffer = memoryview(bytearray(byte_range.size_bytes))
+    filled = 0
+    while filled < buffer.nbytes:
+        count = os.preadv(descriptor, [buffer[filled:]], byte_range.start + filled)
+        if count == 0:
+            raise StoreUnavailable(f"{key} ends at byte {byte_range.start + filled}, before {byte_range.stop}")
+        filled += count
+    return buffer.toreadonly()
+
+
+def head_object(path: Path, key: str) -> ObjectHead:
+    descriptor = open_object(path, key, None)
+    try:
+        return _head_of(os.fstat(descriptor), key)
+    finally:
+        os.close(descriptor)
+
+
+def _head_of(status: os.stat_result, key: str) -> ObjectHead:
+    return ObjectHead(key, status.st_size, _etag(status), status.st_mtime_ns)
+
+
+def _etag(status: os.stat_result) -> str:
+    """The inode too: two objects put in one tick of the clock (4 ms) may have one size."""
+    return f'"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"'
+
+
+def write_all(descriptor: int, data: Buffer) -> None:
+    view = memoryview(data).cast("B")
+    while view.nbytes:
+        view = view[os.write(descriptor, view) :]
+
+
+def scan(directory: Path, base: str) -> tuple[Sequence[ObjectHead], Sequence[str]]:
+    """The objects and the sub-directories of one directory; nothing when it is gone."""
+    heads: list[ObjectHead] = []
+    directories: list[str] = []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if base or entry.name != TEMPORARY:
+                    directories.append(entry.name)
+            else:
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    heads.append(_head_of(entry.stat(), base + entry.name))
+    return heads, directories
+
+
+def directories_with_objects(directory: Path) -> Sequence[str]:
+    _, names = scan(directory, "x/")
+    return sorted(name for name in names if name != TEMPORARY and _holds_object(directory / name))
+
+
+def _holds_object(directory: Path) -> bool:
+    heads, names = scan(directory, "x/")
+    return bool(heads) or any(_holds_object(directory / name) for name in names)
+
+
+def sweep(directory: Path) -> None:
+    """Removes what crashed writers left."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.stat(follow_symlinks=False).st_mtime < time.time() - _TEMPORARY_LIFETIME_S:
+                unlink_if_there(Path(entry.path))
+
+
+def unlink_if_there(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        path.unlink()
+
+
+def sync_directory(directory: Path) -> None:
+    with suppress(FileNotFoundError):  # pruned since: then its parent has changed, and is synced
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
