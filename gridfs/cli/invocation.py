@@ -1,0 +1,155 @@
+"""One run of `grid`: its global options, what they select, and how its work is run.
+
+Commands get it with `@click.pass_obj`. They are plain functions; what is asynchronous they hand to `Invocation.run`,
+which ends it in good order on Ctrl-C, SIGTERM and SIGHUP. A second signal ends the process at once.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from gridfs.config import CacheSettings, Environment, Paths, StoreSettings, parse_size
+from gridfs.config_file import ConfigFile, read_config_file
+from gridfs.errors import GridfsError, Interrupted
+from gridfs.selection import SelectedStore, StoreFlags, select_store
+
+if TYPE_CHECKING:
+    import trio
+
+    from gridfs.catalog import Catalog
+    from gridfs.store.base import ObjectStore
+
+T = TypeVar("T")
+
+
+class Invocation:
+    """Global options as they were given, and what follows from them. Everything is worked out when first asked for."""
+
+    def __init__(self, environment: Environment | None = None, paths: Paths | None = None) -> None:
+        self.environment = environment or Environment.read()
+        self.paths = paths or Paths.from_environment()
+        self.flags = StoreFlags()
+        self.config_path: Path | None = None
+        self.output = "console"
+        self.debug = False
+
+    @property
+    def json(self) -> bool:
+        """Whether the result is wanted as JSON."""
+        return self.output == "json"
+
+    @property
+    def log_file(self) -> Path:
+        """Where defects leave their traceback."""
+        return self.paths.state / "log" / "grid.log"
+
+    @cached_property
+    def config_file(self) -> ConfigFile:
+        asked_for = self.config_path or (Path(self.environment.config_file) if self.environment.config_file else None)
+        return read_config_file(asked_for or self.paths.config_file, required=asked_for is not None)
+
+    @cached_property
+    def selected_store(self) -> SelectedStore:
+        return select_store(self.flags, self.environment, self.config_file, self.paths)
+
+    @property
+    def store_settings(self) -> StoreSettings:
+        return self.selected_store.settings
+
+    def cache_settings(
+        self,
+        directory: Path | None = None,
+        max_size_bytes: int | None = None,
+        memory_target_bytes: int | None = None,
+    ) -> CacheSettings:
+        """The caches, from the flags given here, the environment, the configuration file, defaults."""
+        environment, file = self.environment, self.config_file
+
+        def size(flag: int | None, variable: str | None, setting: int | None) -> int | None:
+            if flag is not None:
+                return flag
+            return parse_size(variable) if variable else setting
+
+        return CacheSettings(
+            directory or Path(environment.cache_dir or file.cache_directory or self.paths.cache).absolute(),
+            size(max_size_bytes, environment.max_cache_size, file.max_cache_size_bytes),
+            size(memory_target_bytes, environment.memory_target, file.memory_target_bytes),
+        )
+
+    @asynccontextmanager
+    async def open_store(self) -> AsyncIterator[ObjectStore]:
+        """The selected store with its retries and limits; closed at the end."""
+        from gridfs.store.stack import open_store
+
+        store = await open_store(self.store_settings)
+        try:
+            yield store
+        finally:
+            await store.aclose()
+
+    @asynccontextmanager
+    async def open_catalog(self) -> AsyncIterator[Catalog]:
+        from gridfs.catalog import Catalog
+
+        async with self.open_store() as store:
+            yield Catalog(store)
+
+    def run(self, work: Callable[[], Awaitable[T]], *, after_signal: str | None = None) -> T:
+        """Runs *work* under trio. A signal cancels it and raises Interrupted with *after_signal* as the remedy."""
+        import trio
+
+        received: list[signal.Signals] = []
+
+        async def watched() -> T:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(_cancel_on_signal, nursery.cancel_scope, received, name="signals")
+                result = await work()
+                nursery.cancel_scope.cancel()
+            return result
+
+        try:
+            result = trio.run(watched)
+        except BaseException as error:
+            cause = single_cause(error)
+            if received or isinstance(cause, KeyboardInterrupt):
+                name = received[0].name if received else "SIGINT"
+                raise Interrupted(f"ended by {name}", remedy=after_signal) from error
+            raise cause from cause.__cause__
+        if received:
+            raise Interrupted(f"ended by {received[0].name}", remedy=after_signal)
+        return result
+
+
+async def _cancel_on_signal(
+    scope: trio.CancelScope, received: list[signal.Signals], *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Cancels *scope* at the first SIGINT, SIGTERM or SIGHUP; under nohup SIGHUP stays ignored."""
+    import trio
+
+    wanted = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if _is_heeded(number)]
+    with trio.open_signal_receiver(*wanted) as signals:
+        task_status.started()
+        async for number in signals:
+            received.append(signal.Signals(number))
+            break
+    # The receiver has put the handlers back, so a second signal ends the process at once.
+    scope.cancel()
+
+
+def single_cause(error: BaseException) -> BaseException:
+    """What a group of exceptions is about: a defect if there is one, else the first expected failure."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [single_cause(inner) for inner in error.exceptions]
+    expected = [leaf for leaf in leaves if isinstance(leaf, GridfsError)]
+    defects = [leaf for leaf in leaves if not isinstance(leaf, GridfsError | KeyboardInterrupt)]
+    return (defects or expected or leaves)[0]
+
+
+def _is_heeded(number: signal.Signals) -> bool:
+    return signal.getsignal(number) is not signal.SIG_IGN

@@ -1,0 +1,113 @@
+"""`grid datastore`: every version of every datastore of the store, sorted by name and number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gridfs.cli.invocation import Invocation
+from gridfs.cli.output import Column, print_json, print_table, say, shown_size, shown_time
+from gridfs.model import Version
+
+if TYPE_CHECKING:
+    from gridfs.catalog import Catalog
+
+AVAILABLE = "available"
+
+
+@click.command("list")
+@click.option("--show-incomplete", is_flag=True, help="List interrupted creations, which `resume` continues.")
+@click.pass_obj
+def list_(invocation: Invocation, show_incomplete: bool) -> None:
+    """Lists datastores; the same as `grid datastore`.
+
+    \b
+    Examples:
+      grid datastore list
+      grid --store s3://bucket/prefix datastore list -o json
+    """
+    (print_incomplete if show_incomplete else print_datastores)(invocation)
+
+
+def print_datastores(invocation: Invocation) -> None:
+    """Prints the list of the selected store."""
+
+    async def all_versions() -> list[Version]:
+        async with invocation.open_catalog() as catalog:
+            return await _available_versions(catalog)
+
+    versions = invocation.run(all_versions)
+    selected = invocation.selected_store
+    if invocation.json:
+        print_json([version_as_json(version, selected.cluster) for version in versions])
+        return
+    print_versions(versions, selected.cluster)
+    if not versions:
+        say(f"No datastores in {selected.settings.url}. Make one: grid datastore create FOLDER --name NAME")
+
+
+def print_versions(versions: list[Version], cluster: str | None) -> None:
+    """The table of *versions*; with a column for the cluster where the store has such a name."""
+    columns = [
+        Column("Name"),
+        *([Column("Cluster")] if cluster else []),
+        Column("Version", right=True),
+        Column("Size", right=True),
+        Column("Created At"),
+        Column("Status"),
+    ]
+    rows = [
+        [
+            version.name,
+            *([cluster] if cluster else []),
+            str(version.version),
+            shown_size(version.total_bytes),
+            shown_time(version.created_at),
+            AVAILABLE,
+        ]
+        for version in versions
+    ]
+    print_table(columns, rows)
+
+
+def version_as_json(version: Version, cluster: str | None) -> dict[str, str | int | None]:
+    """One row of `grid datastore -o json`; docs/commands.md lists the fields."""
+    return {
+        "name": version.name,
+        "cluster": cluster,
+        "version": version.version,
+        "size_bytes": version.total_bytes,
+        "created_at": version.created_at,
+        "status": AVAILABLE,
+        "mode": str(version.mode),
+        "source": version.source,
+        "file_count": version.file_count,
+        "directory_count": version.directory_count,
+        "symlink_count": version.symlink_count,
+        "problem_count": version.problem_count,
+    }
+
+
+async def _available_versions(catalog: Catalog) -> list[Version]:
+    """All versions that are not deleted. Datastores are asked for side by side: a store may be 50 ms away."""
+    import trio
+
+    found: dict[str, list[Version]] = {}
+    limiter = trio.CapacityLimiter(16)
+
+    async def look(name: str) -> None:
+        async with limiter:
+            found[name] = [version for version in await catalog.versions(name) if version.deleted_at is None]
+
+    async with trio.open_nursery() as nursery:
+        for name in await catalog.names():
+            nursery.start_soon(look, name, name=f"versions of {name}")
+    return [version for name in sorted(found) for version in found[name]]
+
+
+def print_incomplete(invocation: Invocation) -> None:
+    """Prints the creations of this user that were interrupted."""
+    from gridfs.cli.resume import print_interrupted
+
+    print_interrupted(invocation)
