@@ -93,7 +93,7 @@ def global_options(*, hidden: bool, taken: Iterable[str] = ()) -> Sequence[click
 _GLOBAL_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (
         ("--store",),
-        {"metavar": "STORE", "help": "Where datastores are kept: s3://bucket/prefix, a directory, or a configured name."},
+        {"metavar": "STORE", "help": "Where datastores are: s3://bucket/prefix, a directory, or a configured name."},
     ),
     (("--cluster",), {"metavar": "NAME", "help": "A store by its name in the configuration file."}),
     (("--endpoint-url",), {"metavar": "URL", "help": "Address of an S3 server other than AWS."}),

@@ -1,0 +1,105 @@
+"""What people write on the command line, made into the types that the rest works with."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+import re
+from typing import Any
+
+import click
+
+from gridfs.config import parse_size
+from gridfs.errors import InvalidInput
+from gridfs.model import VersionSpec
+
+_DURATION_UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.IGNORECASE | re.ASCII)
+
+
+class Size(click.ParamType[int]):
+    """`200GiB`, `64M`, `4096`: bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size(value)
+        except InvalidInput as error:
+            self.fail(str(error), param, ctx)
+
+
+class Duration(click.ParamType[float]):
+    """`20`, `20s`, `10m`, `2h`, `500ms`: seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float | int):
+            return float(value)
+        match = _DURATION_PATTERN.fullmatch(value.strip())
+        if match is None:
+            self.fail(f"'{value}' is no duration; write it as 20s, 10m or a number of seconds", param, ctx)
+        return float(match.group(1)) * _DURATION_UNITS_S[(match.group(2) or "").lower()]
+
+
+class PermissionBits(click.ParamType[int]):
+    """`0444`, `644`, `0o755`: octal, as chmod takes them."""
+
+    name = "octal"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if not re.fullmatch(r"(0o)?[0-7]{1,4}", value):
+            self.fail(f"'{value}' is no octal mode; write it as 0444", param, ctx)
+        return int(value.removeprefix("0o"), 8)
+
+
+class Account(click.ParamType[int]):
+    """A user or a group by name or number."""
+
+    def __init__(self, kind: str) -> None:
+        self.name = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if value.isascii() and value.isdigit():
+            return int(value)
+        try:
+            return pwd.getpwnam(value).pw_uid if self.name == "user" else grp.getgrnam(value).gr_gid
+        except KeyError:
+            self.fail(f"there is no {self.name} '{value}' on this machine", param, ctx)
+
+
+class Spec(click.ParamType[VersionSpec]):
+    """`NAME` or `NAME@VERSION`."""
+
+    name = "name[@version]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> VersionSpec:
+        return value if isinstance(value, VersionSpec) else parse_spec(value)
+
+
+def parse_spec(text: str) -> VersionSpec:
+    """The datastore and version that *text* names. Raises InvalidInput for an impossible version or an empty name."""
+    name, separator, number = text.partition("@")
+    if not name:
+        raise InvalidInput(f"'{text}' names no datastore", remedy="`grid datastore` lists them")
+    if not separator:
+        return VersionSpec(name)
+    digits = number.removeprefix("v")
+    if not (digits.isascii() and digits.isdigit() and int(digits) > 0):
+        raise InvalidInput(f"'{text}': '{number}' is no version", remedy=f"versions are numbers from 1, as in {name}@1")
+    return VersionSpec(name, int(digits))
+
+
+SIZE = Size()
+DURATION = Duration()
+PERMISSION_BITS = PermissionBits()
+USER = Account("user")
+GROUP = Account("group")
+SPEC = Spec()

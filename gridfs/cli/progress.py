@@ -1,0 +1,123 @@
+"""How a creation is seen: a bar with bytes, files and rate on a terminal, a line now and then otherwise.
+
+Both go to stderr. The line comes at most every ten seconds, so that the log of a batch job stays short.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from gridfs.cli.output import shown_count, shown_size
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from gridfs.create.progress import Progress
+
+LINE_INTERVAL_S = 10.0
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """A Progress for stderr as it is."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[counts]}"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+    ) as bars:
+        yield Bar(bars)
+
+
+class Lines:
+    """Plain lines: each phase, and how far it is every ten seconds."""
+
+    def __init__(
+        self,
+        write: Callable[[str], None] = lambda line: click.echo(line, err=True),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._write = write
+        self._clock = clock
+        self._rate = Rate(clock)
+        self._total = ""
+        self._next_line_s = clock() + LINE_INTERVAL_S
+
+    def on_phase(self, text: str) -> None:
+        self._write(text)
+        self._rate = Rate(self._clock)
+
+    def on_scan(self, files: int, total_bytes: int) -> None:
+        self._line(f"found {shown_count(files, 'file')}, {shown_size(total_bytes)}")
+
+    def on_total(self, files: int, total_bytes: int) -> None:
+        self._write(f"{shown_count(files, 'file')}, {shown_size(total_bytes)}")
+        self._total = f" of {shown_count(files, 'file')}, {shown_size(total_bytes)}"
+
+    def on_advance(self, files: int, total_bytes: int) -> None:
+        rate = self._rate.advance(total_bytes)
+        self._line(f"{shown_count(files, 'file')}, {shown_size(total_bytes)}{self._total}, {shown_size(rate)}/s")
+
+    def _line(self, text: str) -> None:
+        now_s = self._clock()
+        if now_s >= self._next_line_s:
+            self._next_line_s = now_s + LINE_INTERVAL_S
+            self._write(text)
+
+
+class Bar:
+    """The bar of a terminal."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars = bars
+        self._task: TaskID = bars.add_task("starting", total=None, counts="")
+        self._rate = Rate()
+
+    def on_phase(self, text: str) -> None:
+        self._bars.update(self._task, description=text)
+        self._rate = Rate()
+
+    def on_scan(self, files: int, total_bytes: int) -> None:
+        self._bars.update(self._task, counts=f"{shown_count(files, 'file')}, {shown_size(total_bytes)}")
+
+    def on_total(self, files: int, total_bytes: int) -> None:
+        # A tree of empty files is done when its bytes are: the bar needs a total above zero to show that.
+        self._bars.update(self._task, total=max(total_bytes, 1), completed=0)
+
+    def on_advance(self, files: int, total_bytes: int) -> None:
+        rate = self._rate.advance(total_bytes)
+        counts = f"{shown_size(total_bytes)}, {shown_count(files, 'file')}, {shown_size(rate)}/s"
+        self._bars.update(self._task, completed=total_bytes, counts=counts)
+
+
+class Rate:
+    """Bytes per second since the first that was heard of; what was done before that (reuse, resume) is no speed."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began: tuple[float, int] | None = None
+
+    def advance(self, total_bytes: int) -> int:
+        """The rate, now that *total_bytes* are done."""
+        now_s = self._clock()
+        if self._began is None:
+            self._began = (now_s, total_bytes)
+        elapsed_s = now_s - self._began[0]
+        return int((total_bytes - self._began[1]) / elapsed_s) if elapsed_s > 0 else 0
