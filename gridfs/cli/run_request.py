@@ -57,10 +57,11 @@ def requested(name: str, version: str | None = None, mount_dir: str | None = Non
             raise InvalidInput(f"{name} has two versions: {inline} and {version}", remedy="give one of them")
         version = inline
     if not name:
-        raise InvalidInput("a datastore without a name", remedy="give --datastore_name NAME; `grid datastore` lists them")
+        raise InvalidInput("a datastore without a name", remedy="give --datastore_name; `grid datastore` lists them")
     if version is not None and not (version.isascii() and version.isdigit() and int(version) > 0):
         raise InvalidInput(
-            f"'{version}' is no version of {name}", remedy=f"versions are numbers from 1: grid datastore versions {name}"
+            f"'{version}' is no version of {name}",
+            remedy=f"versions are numbers from 1: grid datastore versions {name}",
         )
     return RequestedDatastore(VersionSpec(name, int(version) if version is not None else None), mount_dir)
 
@@ -68,9 +69,7 @@ def requested(name: str, version: str | None = None, mount_dir: str | None = Non
 def assign(given: Sequence[Given]) -> list[RequestedDatastore]:
     """Gives each name its version and mount directory. Raises InvalidInput where that can't be told."""
     names = [value for option, value in given if option is Option.NAME]
-    by_option = {
-        option: _values_by_name(option, given, len(names)) for option in (Option.VERSION, Option.MOUNT_DIR)
-    }
+    by_option = {option: _values_by_name(option, given, len(names)) for option in (Option.VERSION, Option.MOUNT_DIR)}
     return [
         requested(name, by_option[Option.VERSION].get(i), by_option[Option.MOUNT_DIR].get(i))
         for i, name in enumerate(names)

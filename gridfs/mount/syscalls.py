@@ -34,6 +34,7 @@ class MountFlag(IntFlag):
     BIND = 4096
     MOVE = 8192
     REC = 16384
+    UNBINDABLE = 1 << 17
     PRIVATE = 1 << 18
     SLAVE = 1 << 19
     SHARED = 1 << 20
@@ -99,6 +100,15 @@ class _CapabilityHeader(ctypes.Structure):
 
 class _CapabilityData(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def has_capability(capability: int) -> bool:
+    """Whether this process holds *capability* over its own user namespace."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("CapEff:"):
+                return bool(int(line.split()[1], 16) >> capability & 1)
+    return False
 
 
 def keep_only_capability_across_exec(capability: int) -> None:

@@ -1,0 +1,153 @@
+"""Directories that runs made on the host, and their removal after the last run that uses them.
+
+A directory must not be removed while any run has a datastore mounted on it: rmdir(2) of a mountpoint of another
+namespace succeeds and takes the mount away there. So all of this happens under one lock in the runtime directory:
+shared by runs from making the directories until they are mounted, exclusive for a removal, which then looks through
+the mount tables of all processes for one that still uses the path:
+
+    run:      lock shared; mkdir and write a record; enter the namespace and mount; exec (which drops the lock)
+    janitor:  a detached process of the run that made something: waits for the end of the run, then of every other
+              process that has the path mounted (by pidfd, so without polling), then locks exclusively, looks once
+              more, removes the directory (if it is empty) and the record
+
+After a kill -9 of a janitor the next run sweeps what it left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import select
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+
+class Leftovers:
+    """The records of one user on this node, in *directory* (private, below the runtime directory)."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @contextlib.contextmanager
+    def attaching(self, made: Iterable[PurePosixPath]) -> Iterator[list[PurePosixPath]]:
+        """Makes the directories *made* and keeps removals away until the block ends or the process execs.
+
+        Yields those that this call really made, for `leave_janitor`.
+        """
+        with self._locked(fcntl.LOCK_SH):
+            new: list[PurePosixPath] = []
+            for path in made:
+                self._record(path).write_bytes(os.fsencode(path))
+                with contextlib.suppress(FileExistsError):  # another run was faster: its record and janitor stand
+                    os.mkdir(path, 0o755)
+                    new.append(path)
+            yield new
+
+    def leave_janitor(self, paths: list[PurePosixPath]) -> None:
+        """Starts a detached process that removes *paths* once this process and all other users of them have ended.
+
+        It shares nothing with the run: session, standard streams and descriptors are its own, and the run does not see
+        it as a child.
+        """
+        run = os.getpid()
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            return
+        try:
+            os.setsid()
+            if os.fork() == 0:
+                _detach()
+                _wait_for_end(run)
+                self.remove(paths)
+        finally:
+            os._exit(0)
+
+    def sweep(self) -> None:
+        """Removes what earlier janitors were kept from removing, where no process uses it any more. Does not wait."""
+        try:
+            records = list(os.scandir(self._directory))
+        except FileNotFoundError:
+            return
+        paths = [PurePosixPath(os.fsdecode(Path(r.path).read_bytes())) for r in records if r.name != "lock"]
+        if paths:
+            with self._locked(fcntl.LOCK_EX):
+                for path in sorted(paths, reverse=True):
+                    if next(users(path), None) is None:
+                        self._remove(path)
+
+    def remove(self, paths: list[PurePosixPath]) -> None:
+        """Waits until no process has one of *paths* mounted, and removes them, children first."""
+        for path in reversed(paths):
+            while True:
+                with self._locked(fcntl.LOCK_EX):
+                    user = next(users(path), None)
+                    if user is None:
+                        self._remove(path)
+                        break
+                _wait_for_end(user)
+
+    def _remove(self, path: PurePosixPath) -> None:
+        with contextlib.suppress(OSError):  # not empty, or gone: then it is no longer ours
+            os.rmdir(path)
+        self._record(path).unlink(missing_ok=True)
+
+    def _record(self, path: PurePosixPath) -> Path:
+        return self._directory / hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+
+    @contextlib.contextmanager
+    def _locked(self, operation: int) -> Iterator[None]:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, operation)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def users(path: PurePosixPath) -> Iterator[int]:
+    """A process id for each mount namespace that has something mounted at or below *path*."""
+    seen: set[str] = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+            if namespace in seen:
+                continue
+            seen.add(namespace)
+            with open(f"/proc/{pid}/mountinfo", "rb") as table:
+                points = [_unescape(line.split(b" ", 5)[4]) for line in table]
+        except OSError:  # ended meanwhile, or another user's, who cannot have mounted on a directory of ours
+            continue
+        if any(path == point or path in point.parents for point in points):
+            yield int(pid)
+
+
+def _unescape(raw: bytes) -> PurePosixPath:
+    """A path of mountinfo, in which white space and backslashes are octal (proc_pid_mountinfo(5))."""
+    for escaped, plain in (rb"\040", b" "), (rb"\011", b"\t"), (rb"\012", b"\n"), (rb"\134", b"\\"):
+        raw = raw.replace(escaped, plain)
+    return PurePosixPath(os.fsdecode(raw))
+
+
+def _wait_for_end(pid: int) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:  # ESRCH: it has ended
+        return
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll()
+    finally:
+        os.close(descriptor)
+
+
+def _detach() -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in 0, 1, 2:
+        os.dup2(null, stream)
+    os.closerange(3, 1 << 16)
+    os.chdir("/")

@@ -1,0 +1,164 @@
+"""Entering a run's private view: a mount namespace (and, for an ordinary user, a user namespace) of its own.
+
+`enter` changes the calling process for good and starts none; whoever called it then execs the run's command, so a
+scheduler sees the job itself. Order of the acts, each needing the one before:
+
+1. unshare. An ordinary user takes a user namespace with the mount namespace and keeps uid and gid (each mapped to
+   itself). The process must have one thread: nothing that starts threads (obstore) may have run in it.
+2. All mounts become slaves: what the host mounts later still appears, what the run mounts stays its own.
+3. Directories of the plan are rebuilt on tmpfs (mount/view says when). `/` itself takes pivot_root(2).
+4. Each datastore is attached at its path: a read-only overlay over the daemon's mount where the kernel grants it (the
+   veil: it answers Python's isatty() without a message to the daemon), else a bind mount.
+5. An ordinary user keeps CAP_SYS_ADMIN over the new namespace across exec, and only that: it lets `grid mount` and a
+   nested `grid run` work inside, where fusermount3 has lost its setuid bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from gridfs.errors import InvalidInput, Unsupported
+from gridfs.mount import syscalls
+from gridfs.mount.syscalls import MountFlag, UmountFlag
+from gridfs.mount.view import Placement, Rebuilt, ViewPlan
+
+REBUILT_ENTRIES_MAX = 1000
+"""Each entry of a rebuilt directory is a bind mount of some 20 us; a directory with more is somebody's data."""
+
+_TMPFS_FLAGS = MountFlag.NOSUID | MountFlag.NODEV
+
+
+def enter(plan: ViewPlan, scratch: Path, *, veil: bool = True) -> None:
+    """Moves this process into a namespace of its own where *plan* holds.
+
+    *scratch* is an existing directory of this user's, used as a mountpoint inside the namespace only. The directories
+    that the plan makes on the host must exist already. Raises Unsupported when the kernel denies namespaces,
+    InvalidInput when a directory can't be rebuilt.
+    """
+    directory = os.getcwd()
+    unprivileged = not syscalls.has_capability(syscalls.CAP_SYS_ADMIN)
+    _unshare(with_user_namespace=unprivileged)
+    syscalls.mount("none", "/", None, MountFlag.REC | MountFlag.SLAVE)
+    empty = scratch / "empty"  # overlayfs wants a second layer
+    empty.mkdir(exist_ok=True)
+    for rebuilt in plan.rebuilt:
+        if rebuilt.directory == PurePosixPath("/"):
+            _rebuild_root(rebuilt, scratch / "root")
+        else:
+            _rebuild(rebuilt)
+    for placement in plan.placements:
+        _attach(placement, empty if veil else None)
+    os.chdir(directory)  # through the new mounts: the old directory still points below them
+    if unprivileged:
+        syscalls.keep_only_capability_across_exec(syscalls.CAP_SYS_ADMIN)
+
+
+def _unshare(*, with_user_namespace: bool) -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    flags = syscalls.CLONE_NEWNS | (syscalls.CLONE_NEWUSER if with_user_namespace else 0)
+    try:
+        syscalls.unshare(flags)
+        if with_user_namespace:
+            # setgroups must be given up before an ordinary user may map a gid (user_namespaces(7)).
+            for name, text in ("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1"):
+                with open(f"/proc/self/{name}", "w") as file:
+                    file.write(text)
+    except OSError as error:
+        what = "user and mount namespaces" if with_user_namespace else "mount namespaces"
+        raise Unsupported(
+            f"this machine doesn't let you make {what} ({error.strerror})",
+            remedy="ask the administrator to allow unprivileged user namespaces (sysctl user.max_user_namespaces > 0, "
+            "kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0), "
+            "or mount on the host: grid mount NAME",
+        ) from error
+
+
+def _attach(placement: Placement, empty: Path | None) -> None:
+    if empty is not None:
+        with contextlib.suppress(OSError):  # a kernel that denies it here: the bind mount below shows the same tree
+            layers = f"lowerdir={_layer(placement.source)}:{_layer(empty)}"
+            syscalls.mount("gridfs", placement.path, "overlay", MountFlag.RDONLY, layers)
+            return
+    try:
+        syscalls.mount(placement.source, placement.path, None, MountFlag.BIND)
+    except OSError as error:
+        raise InvalidInput(
+            f"{placement.label} can't be mounted at {placement.path}: {error.strerror}",
+            remedy="choose another directory by --datastore_mount_dir",
+        ) from error
+
+
+def _layer(path: PurePosixPath | Path) -> str:
+    """A path inside overlayfs's option, where a colon ends a layer and a comma the option."""
+    return re.sub(r"([\\\\:,])", r"\\\1", str(path))
+
+
+def _rebuild(rebuilt: Rebuilt) -> None:
+    """Covers a directory with a copy of itself made of bind mounts, plus what was missing."""
+    directory = rebuilt.directory
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        before = f"/proc/self/fd/{descriptor}"
+        names, status = _listing(rebuilt, before), os.stat(before)
+        syscalls.mount("gridfs", directory, "tmpfs", _TMPFS_FLAGS, f"mode={stat.S_IMODE(status.st_mode):o}")
+        for name in names:
+            _reproduce(f"{before}/{name}", f"{directory}/{name}")
+        _finish(rebuilt, lambda path: str(path), str(directory), status)
+    finally:
+        os.close(descriptor)
+
+
+def _rebuild_root(rebuilt: Rebuilt, scratch: Path) -> None:
+    """As _rebuild for `/`, which can't be covered in place: the copy is made at *scratch* and becomes the root."""
+    scratch.mkdir(exist_ok=True)
+    new = str(scratch)
+    names, status = _listing(rebuilt, "/"), os.stat("/")
+    syscalls.mount("gridfs", new, "tmpfs", _TMPFS_FLAGS, f"mode={stat.S_IMODE(status.st_mode):o}")
+    syscalls.mount("none", new, None, MountFlag.UNBINDABLE)  # or the recursive binds below would copy it into itself
+    for name in names:
+        _reproduce(f"/{name}", f"{new}/{name}")
+    _finish(rebuilt, lambda path: f"{new}{path}", new, status)
+    os.chdir(new)
+    # pivot_root(".", ".") stacks the old root on the new one, from where it can be dropped (pivot_root(2), NOTES).
+    syscalls.pivot_root(".", ".")
+    syscalls.umount(".", UmountFlag.DETACH)
+    os.chdir("/")
+
+
+def _listing(rebuilt: Rebuilt, path: str) -> list[str]:
+    try:
+        names = os.listdir(path)
+    except OSError as error:
+        names, reason = [], error.strerror
+    else:
+        reason = f"it has {len(names)} entries" if len(names) > REBUILT_ENTRIES_MAX else None
+    if reason is not None:
+        raise InvalidInput(
+            f"{rebuilt.missing[0]} can't be made in {rebuilt.directory} ({reason})",
+            remedy="choose an existing directory by --datastore_mount_dir",
+        )
+    return names
+
+
+def _reproduce(source: str, target: str) -> None:
+    mode = os.lstat(source).st_mode
+    if stat.S_ISLNK(mode):
+        os.symlink(os.readlink(source), target)
+        return
+    if stat.S_ISDIR(mode):
+        os.mkdir(target)
+    else:
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    syscalls.mount(source, target, None, MountFlag.BIND | MountFlag.REC)
+
+
+def _finish(rebuilt: Rebuilt, place: Callable[[PurePosixPath], str], top: str, status: os.stat_result) -> None:
+    for path in rebuilt.missing:
+        os.mkdir(place(path), 0o755)
+    os.utime(top, ns=(status.st_atime_ns, status.st_mtime_ns))
+    syscalls.mount("none", top, None, MountFlag.REMOUNT | MountFlag.BIND | MountFlag.RDONLY | _TMPFS_FLAGS)
