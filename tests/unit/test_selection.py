@@ -1,0 +1,106 @@
+"""Which store is meant: the order of precedence in gridfs/selection.py, line by line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gridfs.config import Environment, Paths, StoreSettings
+from gridfs.config_file import ConfigFile
+from gridfs.errors import InvalidInput
+from gridfs.selection import SelectedStore, StoreFlags, select_store
+
+PATHS = Paths.from_environment({"HOME": "/home/ann"})
+STORES = {
+    "lab": StoreSettings("s3://lab/grid/", "https://s3.lab.example/", region="lab-1"),
+    "scratch": StoreSettings("/mnt/scratch"),
+}
+FILE = ConfigFile(Path("/etc/grid.toml"), STORES)
+NO_FILE = ConfigFile(Path("/etc/grid.toml"))
+
+
+def select(flags=None, environment=None, file=NO_FILE) -> SelectedStore:
+    return select_store(flags or StoreFlags(), environment or Environment(), file, PATHS)
+
+
+def test_the_default_is_a_directory_in_the_data_home():
+    assert select() == SelectedStore(StoreSettings("file:///home/ann/.local/share/gridfs/store"), None)
+
+
+def test_precedence():
+    """Each source of the selection wins over all that come after it in the table of the module."""
+    file = ConfigFile(Path("/etc/grid.toml"), STORES, default="scratch")
+    layers = [
+        (StoreFlags(store="/flag"), Environment(store="/env", cluster="lab"), "file:///flag"),
+        (StoreFlags(cluster="lab"), Environment(store="/env", cluster="scratch"), "s3://lab/grid"),
+        (StoreFlags(), Environment(store="/env", cluster="lab"), "file:///env"),
+        (StoreFlags(), Environment(cluster="lab"), "s3://lab/grid"),
+        (StoreFlags(), Environment(), "file:///mnt/scratch"),
+    ]
+    assert [select(flags, environment, file).settings.url for flags, environment, _ in layers] == [
+        url for _, _, url in layers
+    ]
+
+
+def test_a_store_by_name_carries_its_settings_and_its_cluster():
+    expected = SelectedStore(StoreSettings("s3://lab/grid", "https://s3.lab.example", "lab-1"), "lab")
+    assert select(StoreFlags(store="lab"), file=FILE) == expected
+    assert select(StoreFlags(cluster="lab"), file=FILE) == expected
+    assert select(StoreFlags(store="S3://lab/grid"), file=FILE) == expected
+
+
+def test_flags_beat_the_stores_table_and_that_beats_the_aws_environment():
+    environment = Environment(aws_endpoint_url="http://aws", aws_region="aws-1", aws_profile="aws")
+    selected = select(StoreFlags(cluster="lab", region="flag-1"), environment, FILE)
+    assert selected.settings == StoreSettings("s3://lab/grid", "https://s3.lab.example", "flag-1", "aws")
+
+
+def test_the_aws_environment_is_honoured_for_s3_only():
+    environment = Environment(aws_endpoint_url="http://localhost:9000/", aws_region="r", aws_profile="p")
+    assert select(StoreFlags(store="s3://b"), environment).settings == StoreSettings(
+        "s3://b", "http://localhost:9000", "r", "p"
+    )
+    assert select(StoreFlags(store="/d"), environment).settings == StoreSettings("file:///d")
+
+
+def test_no_sign_request():
+    assert not select(StoreFlags(store="s3://b", no_sign_request=True)).settings.sign
+
+
+def test_relative_paths_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for text in ("./store", "store/", f"{tmp_path}/store"):
+        assert select(StoreFlags(store=text)).settings.url == f"file://{tmp_path}/store"
+
+
+REFUSED = {
+    "two stores": (StoreFlags(store="/a", cluster="lab"), "--store and --cluster both name a store"),
+    "unknown name": (
+        StoreFlags(cluster="labb"),
+        "--cluster 'labb' is no store in the configuration file; did you mean",
+    ),
+    "unknown name by --store": (StoreFlags(store="bucket"), "--store 'bucket' is no store in the configuration file"),
+    "unknown scheme": (StoreFlags(store="ftp://host/x"), "'ftp://' is no store that gridfs knows"),
+    "no bucket": (StoreFlags(store="s3://"), "--store 's3://' names no bucket"),
+    "relative file address": (StoreFlags(store="file://data/x"), "--store 'file://data/x' has no absolute path"),
+    "endpoint of a directory": (StoreFlags(store="/a", endpoint_url="http://h"), "--endpoint-url means nothing for"),
+    "unsigned directory": (StoreFlags(store="/a", no_sign_request=True), "--no-sign-request means nothing for"),
+    "endpoint without scheme": (
+        StoreFlags(store="s3://b", endpoint_url="host:9"),
+        "--endpoint-url 'host:9' is no address",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused(case):
+    flags, expected = REFUSED[case]
+    with pytest.raises(InvalidInput) as caught:
+        select(flags, file=FILE)
+    assert expected in str(caught.value)
+
+
+def test_an_unknown_name_of_the_environment_names_the_variable():
+    with pytest.raises(InvalidInput, match="GRIDFS_CLUSTER 'x' is no store"):
+        select(environment=Environment(cluster="x"))
