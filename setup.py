@@ -42,7 +42,7 @@ setup(
             LIBRARY,
             sources=["gridfs/_zero_open.c"],
             extra_compile_args=["-O2", "-Wall"],
-            # Linked against libfuse3 even if nothing seems to need it, so that RTLD_NEXT finds the function it stands for.
+            # Linked against libfuse3 even if nothing seems to need it: RTLD_NEXT finds the function it stands for there.
             extra_link_args=["-Wl,--no-as-needed", "-ldl"],
             optional=True,
         )

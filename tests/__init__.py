@@ -1,0 +1,1 @@
+"""Tests of gridfs: unit (pure), contract, sim (no clock), mount (real FUSE), cli."""
