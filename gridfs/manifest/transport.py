@@ -27,7 +27,7 @@ from gridfs.model import Buffer, ByteRange
 FRAME_SIZE_BYTES = 1 << 20
 _LEVEL = 3
 _PIECE_SIZE_BYTES = 4096
-"""Fed to zstd at once: a block of 4 bytes can mean 128 KiB, so a hostile piece of this size grows to 128 MiB at most."""
+"""Fed to zstd at once: a block of 4 bytes can mean 128 KiB, so a hostile piece grows to 128 MiB at most."""
 
 _SKIPPABLE_MAGIC = 0x184D2A5E
 _SEEKABLE_MAGIC = 0x8F92EAB1
