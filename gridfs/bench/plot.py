@@ -1,0 +1,25 @@
+"""The figures of a measurement as one SVG file: a CDF of latencies and bars of throughput."""
+
+from __future__ import annotations
+
+from gridfs.bench import svg
+from gridfs.bench.run import Measurement
+
+
+def plot(measurement: Measurement) -> str:
+    """SVG text; the series are named as in the table."""
+    where = measurement.directory
+    latencies = {f"{one.access}, {one.state}": one.ordered_us for one in measurement.latencies}
+    files = {
+        f"{one.access}, {one.readers} readers, {one.state}": one.files_per_s
+        for one in measurement.rates
+        if one.access != "sequential"
+    }
+    sequential = {f"largest file, {one.state}": one.gb_per_s for one in measurement.rates if one.access == "sequential"}
+    return svg.document(
+        [
+            svg.cumulative(f"Latency at {where}", "us", latencies),
+            svg.bars("Whole files", "files/s", files),
+            svg.bars("Sequential", "GB/s", sequential),
+        ]
+    )
