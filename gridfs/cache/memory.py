@@ -1,0 +1,172 @@
+"""The memory tier: whole parts of objects, least recently used first out, counted in bytes.
+
+What a GET brings is one buffer, a *part*: a run of blocks of one object. Reads are answered with views of it, and a
+view pins its whole buffer (40 views of 256 KiB, accounted as 10 MiB, held 322 MiB), so the part is what is accounted
+and evicted, and never a block of it.
+
+A part may still be arriving: bytes up to `Part.ready` are verified and may be handed out, and only those are found. A
+part that is pinned (still arriving, or waiting to be written to disk) is not evicted. The cache has no limit of its
+own: whoever holds the byte budget calls `reclaim`, because bytes in flight and bytes kept compete for the same memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cachetools import LRUCache
+
+
+class Part:
+    """A run of blocks of one object in one buffer. Published from its front to its end, as the bytes are verified."""
+
+    __slots__ = (
+        "block_size_bytes",
+        "buffer",
+        "first_block",
+        "identity",
+        "pins",
+        "read_lately",
+        "ready",
+        "start",
+        "stop",
+    )
+
+    def __init__(self, identity: str, block_size_bytes: int, start: int, stop: int, buffer: memoryview) -> None:
+        self.identity = identity
+        self.block_size_bytes = block_size_bytes
+        self.start = start
+        """Offset in the object of the buffer's first byte; a multiple of the block size."""
+        self.stop = stop
+        """Offset in the object behind its last byte: the end of a block, or of the object."""
+        self.buffer = buffer
+        self.first_block = start // block_size_bytes
+        self.ready = start
+        """Offset in the object up to which the bytes are verified (invariant 4: nothing behind it is handed out)."""
+        self.pins = 0
+        """How many hold it in memory: the flight that fills it, the queue of the disk tier."""
+        self.read_lately = True
+        """Set by reads, cleared by whoever lets go of idle parts."""
+
+    @property
+    def size_bytes(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def stop_block(self) -> int:
+        return -(-self.stop // self.block_size_bytes)
+
+    def view(self, start: int, stop: int) -> memoryview:
+        """Bytes *start* to *stop* (offsets in the object) without a copy; both inside the verified bytes."""
+        if not self.start <= start <= stop <= self.ready:
+            raise ValueError(f"{start}..{stop} is not inside the verified bytes {self.start}..{self.ready}")
+        return self.buffer[start - self.start : stop - self.start]
+
+    def __repr__(self) -> str:
+        return f"<Part {self.identity[:8]} {self.start}..{self.ready}..{self.stop} pins={self.pins}>"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStatistics:
+    """What the memory tier holds now, and what it did."""
+
+    parts: int
+    size_bytes: int
+    pinned_bytes: int
+    evicted_parts: int
+
+
+class MemoryCache:
+    """Parts by (identity of the object, number of the block in it). Used from one thread."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[tuple[str, int], Part] = {}
+        """The index. The read path looks into it directly: a warm read is a dict look-up and a slice."""
+        self._recency: LRUCache[int, Part] = LRUCache(maxsize=1 << 62, getsizeof=lambda part: part.size_bytes)
+        self._pinned: dict[int, Part] = {}
+        self._pinned_bytes = 0
+        self._evicted_parts = 0
+        self.on_evictable: Callable[[], None] | None = None
+        """Called whenever the last pin of a part ended: whoever waits for memory may find some now."""
+
+    @property
+    def size_bytes(self) -> int:
+        """All bytes held, the pinned ones included."""
+        return int(self._recency.currsize) + self._pinned_bytes
+
+    def statistics(self) -> MemoryStatistics:
+        return MemoryStatistics(
+            len(self._recency) + len(self._pinned), self.size_bytes, self._pinned_bytes, self._evicted_parts
+        )
+
+    def find(self, identity: str, block: int) -> Part | None:
+        """The part that holds this block, verified; counts as a use of it."""
+        part = self.blocks.get((identity, block))
+        if part is not None:
+            self.touch(part)
+        return part
+
+    def touch(self, part: Part) -> None:
+        """Makes *part* the last to be evicted."""
+        if not part.pins:
+            self._recency.get(id(part))
+
+    def publish(self, part: Part, ready: int) -> None:
+        """Bytes of *part* up to *ready* are verified: blocks that end there can be found from now on."""
+        size = part.block_size_bytes
+        first = -(-part.ready // size)
+        stop = part.stop_block if ready >= part.stop else ready // size
+        identity = part.identity
+        for block in range(first, stop):
+            self.blocks[identity, block] = part
+        part.ready = min(ready, part.stop)
+
+    def pin(self, part: Part) -> None:
+        """Keeps *part* from being evicted until as many `unpin`; a part enters the cache by its first pin."""
+        if not part.pins:
+            self._recency.pop(id(part), None)
+            self._pinned[id(part)] = part
+            self._pinned_bytes += part.size_bytes
+        part.pins += 1
+
+    def unpin(self, part: Part) -> None:
+        """Ends one pin. After the last one the part is kept as the most recently used, if any block of it was
+        published.
+        """
+        part.pins -= 1
+        if part.pins:
+            return
+        del self._pinned[id(part)]
+        self._pinned_bytes -= part.size_bytes
+        if part.ready > part.start:
+            self._recency[id(part)] = part
+        if self.on_evictable is not None:
+            self.on_evictable()
+
+    def reclaim(self, wanted_bytes: int) -> int:
+        """Evicts parts, the least recently used first, until *wanted_bytes* are free or all others are pinned; bytes
+        freed.
+        """
+        freed = 0
+        while freed < wanted_bytes and self._recency:
+            _, part = self._recency.popitem()
+            freed += part.size_bytes
+            self._forget(part)
+        return freed
+
+    def drop(self, part: Part) -> int:
+        """Evicts this very part unless it is pinned or gone; bytes freed."""
+        if part.pins or self._recency.pop(id(part), None) is None:
+            return 0
+        self._forget(part)
+        return part.size_bytes
+
+    def parts(self) -> list[Part]:
+        """What may be evicted, the least recently used first."""
+        return list(self._recency.values())
+
+    def _forget(self, part: Part) -> None:
+        self._evicted_parts += 1
+        for block in range(part.first_block, part.stop_block):
+            if self.blocks.get((part.identity, block)) is part:
+                del self.blocks[part.identity, block]

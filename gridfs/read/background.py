@@ -1,0 +1,119 @@
+"""Windows and fills: wants on the tape, turned into flights by a few workers for each priority.
+
+A want is planned when a worker takes its next part and not when it is asked for: by then readers may have fetched some
+of it. Workers of windows and of fills have queues of their own, and neither stands before a reader who waits. A worker
+takes memory from the background's share of the budget before it starts, so that what is queued costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import trio
+
+from gridfs.model import ObjectRecord
+from gridfs.read.budget import Budget
+from gridfs.read.fetch import Fetcher
+from gridfs.read.layout import Layout
+from gridfs.read.plan import Run, lacking, objects_of, parts_of
+from gridfs.read.prefetch import Priority, Want
+
+WORKERS = {Priority.WINDOW: 32, Priority.FILL: 8}
+"""Windows: 32 small objects of a bucket at 15 ms each are 2,100 a second. Fills: eight parts of 8 MiB are a pack."""
+
+QUEUED_WANTS = 1024
+"""For each priority; the oldest window is dropped first, since its reader may be gone, and the newest fill."""
+
+FillEnded = Callable[[Run], None]
+
+
+class Background:
+    """Fetches what is wanted and lacking, until cancelled."""
+
+    def __init__(self, layout: Layout, fetcher: Fetcher, budget: Budget, on_fill_ended: FillEnded) -> None:
+        self._layout = layout
+        self._block_size_bytes = layout.info.block_size_bytes
+        self._fetcher = fetcher
+        self._budget = budget
+        self._on_fill_ended = on_fill_ended
+        self._queues: dict[Priority, deque[_Job]] = {priority: deque() for priority in WORKERS}
+        self._parked = {priority: trio.lowlevel.ParkingLot() for priority in WORKERS}
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is wanted and nothing on its way."""
+        return not any(self._queues.values()) and all(len(self._parked[kind]) == WORKERS[kind] for kind in WORKERS)
+
+    def submit(self, want: Want) -> None:
+        """Queues *want*; never waits."""
+        queue = self._queues[want.priority]
+        if len(queue) >= QUEUED_WANTS:
+            dropped = queue.popleft() if want.priority is Priority.WINDOW else queue.pop()
+            self._ended(dropped)
+        queue.append(_Job(want, self._plan(want)))
+        self._parked[want.priority].unpark()
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for priority, count in WORKERS.items():
+                for number in range(count):
+                    nursery.start_soon(self._work, priority, name=f"{priority.name.lower()} worker {number}")
+
+    async def _work(self, priority: Priority) -> None:
+        queue, parked = self._queues[priority], self._parked[priority]
+        while True:
+            if not queue:
+                await parked.park()
+                continue
+            job = queue[0]
+            found = next(job.parts, None)
+            if found is None:
+                if queue and queue[0] is job:
+                    queue.popleft()
+                    job.exhausted = True
+                    if not job.flying:
+                        self._ended(job)
+                continue
+            job.flying += 1
+            parked.unpark()  # one more worker for the next part, and not all of them for each want
+            try:
+                await self._fetch(*found, priority)
+            finally:
+                job.flying -= 1
+                if job.exhausted and not job.flying:
+                    self._ended(job)
+
+    async def _fetch(self, obj: ObjectRecord, run: Run, priority: Priority) -> None:
+        size_bytes = self._fetcher.span(obj, run).size_bytes
+        await self._budget.reserve(size_bytes, background=True)
+        # While this waited for memory, readers may have fetched some of it: only the part's lacking front is taken.
+        still = next(lacking(run, lambda block: self._fetcher.known(obj, block)), None)
+        if still is None:
+            self._budget.release(size_bytes)
+            return
+        self._budget.release(size_bytes - self._fetcher.span(obj, still).size_bytes)
+        await self._fetcher.launch(obj, still, priority).wait_for(run.stop + 1)
+
+    def _plan(self, want: Want) -> Iterator[tuple[ObjectRecord, Run]]:
+        """The lacking parts of *want*, each decided when it is taken. What the disk tier has is not lacking."""
+        size = self._block_size_bytes
+        for obj, blocks in objects_of(want.run, self._layout.object_at_block, size):
+            for part in parts_of(blocks, size, want.part_size_bytes):
+                yield from ((obj, run) for run in self._fetcher.absent(obj, part))
+
+    def _ended(self, job: _Job) -> None:
+        if job.want.priority is Priority.FILL:
+            self._on_fill_ended(job.want.run)
+
+
+class _Job:
+    """A want, and how far it has come."""
+
+    __slots__ = ("exhausted", "flying", "parts", "want")
+
+    def __init__(self, want: Want, parts: Iterator[tuple[ObjectRecord, Run]]) -> None:
+        self.want = want
+        self.parts = parts
+        self.flying = 0
+        self.exhausted = False

@@ -1,0 +1,70 @@
+"""One ranged GET under way, seen by those who wait for its blocks.
+
+There is at most one flight for each block (invariant 5). It belongs to the nursery of the reader and not to whoever
+asked first, so a reader that is cancelled leaves it to the others. Waiters wake when their block is verified, or when
+the flight is over.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from gridfs.cache.base import Checksums, Span
+from gridfs.cache.memory import Part
+from gridfs.errors import GridfsError
+from gridfs.model import ObjectRecord
+from gridfs.read.plan import Run
+from gridfs.read.prefetch import Priority
+
+
+class Flight:
+    """Blocks of one object on their way."""
+
+    __slots__ = ("_waiters", "done", "error", "expected", "obj", "part", "priority", "run", "seen", "span")
+
+    def __init__(self, obj: ObjectRecord, run: Run, span: Span, priority: Priority) -> None:
+        self.obj = obj
+        self.run = run
+        self.span = span
+        self.priority = priority
+        self.expected: Checksums = None
+        """The manifest's checksums of the run."""
+        self.seen: list[int] = []
+        """Checksums of the blocks that are verified, from the first on."""
+        self.part: Part | None = None
+        """Where the bytes are; None until the first have arrived."""
+        self.error: GridfsError | None = None
+        self.done = False
+        self._waiters: list[tuple[int, trio.Event]] = []
+
+    @property
+    def ready_block(self) -> int:
+        """Behind the last block that may be read."""
+        return self.run.first + len(self.seen)
+
+    async def wait_for(self, stop: int) -> None:
+        """Returns once the blocks before *stop* are verified, or the flight is over."""
+        if self.done or self.ready_block >= stop:
+            return
+        event = trio.Event()
+        waiter = (stop, event)
+        self._waiters.append(waiter)
+        try:
+            await event.wait()
+        except trio.Cancelled:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            raise
+
+    def wake(self) -> None:
+        """Wakes those whose blocks are there; all of them when the flight is over."""
+        if not self._waiters:
+            return
+        ready = self.ready_block
+        still = []
+        for stop, event in self._waiters:
+            if self.done or stop <= ready:
+                event.set()
+            else:
+                still.append((stop, event))
+        self._waiters = still

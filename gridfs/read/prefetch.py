@@ -1,0 +1,185 @@
+"""What to fetch next, from the history of reads on the tape. Pure: no clock, no store, no task.
+
+Streams. A read that begins where an earlier one ended continues its stream; large files, and small files read in tree
+order, look the same here, because the tape is in tree order. Streams are matched by position and not by file handle:
+many processes read one file, and one process reads many. The second read of a stream opens a window ahead of it: 1 MiB
+at first, doubled when the reader had to wait (at most once for each half window it has read, since the kernel sends
+several requests at once), refilled when half of it is used, and capped by a share of the memory budget that all
+streams divide.
+
+Dense-random. Reads that continue no stream are counted by region of the tape (64 MiB: a pack, or as many small objects
+of a bucket). The fourth miss in a region asks for the rest of it, behind everything that someone waits for. Whether
+such a fill is allowed is a rule of its own (`may_fill`): only while what the version still lacks fits the cache
+without evicting anything. Simulated over shuffled epochs, a cache of 1.2 times the dataset then fetches every byte
+once; without the rule a cache of 0.9 times would fetch 7 times the dataset, and one of half its size 76 times. Sparse
+random reads never get to four.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import NamedTuple
+
+from gridfs.config import MIB, PACK_SIZE_BYTES, PART_SIZE_BYTES
+from gridfs.read.plan import Run
+
+FIRST_WINDOW_BYTES = 1 * MIB
+"""What the kernel's read-ahead asks for at once; more would be wasted on a file that is only looked into."""
+
+LARGEST_WINDOW_BYTES = 128 * MIB
+"""15 ms at 90 MB/s for each connection: 16 parts of 8 MiB in flight reach 1.3 GB/s."""
+
+STREAM_LIMIT = 32
+"""Streams remembered. Each random read opens one, so the limit is also how long a slow stream survives among them."""
+
+MISSES_BEFORE_FILL = 4
+
+REGION_LIMIT = 4096
+"""Regions counted: 256 GiB of tape."""
+
+
+class Outcome(Enum):
+    """How a read found its blocks."""
+
+    HIT = "hit"
+    """All there."""
+    WAIT = "wait"
+    """On their way already."""
+    MISS = "miss"
+    """Something had to be asked for."""
+
+
+class Priority(IntEnum):
+    """Who waits for a fetch; the lower, the more urgent."""
+
+    FOREGROUND = 0
+    WINDOW = 1
+    FILL = 2
+
+
+class Want(NamedTuple):
+    """Blocks of the tape that should be fetched in the background, as far as they are lacking."""
+
+    run: Run
+    priority: Priority
+    part_size_bytes: int
+
+
+@dataclass(slots=True)
+class Stream:
+    """A reader's position on the tape, and how far ahead of it was asked for. In blocks."""
+
+    position: int
+    """Behind the furthest block read."""
+    issued: int
+    window: int = 0
+    """0: not yet confirmed by a second read."""
+    grow_from: int = 0
+    """Position from which a stall doubles the window again."""
+
+
+class Prefetcher:
+    """Told every read, answers what to fetch. Modes: `auto`; `none`: nothing; `all`: as auto (the rest comes from a
+    warmer).
+    """
+
+    def __init__(self, *, block_size_bytes: int, block_count: int, budget_bytes: int, mode: str = "auto") -> None:
+        self._block_size_bytes = block_size_bytes
+        self._block_count = block_count
+        self._first_window = max(1, FIRST_WINDOW_BYTES // block_size_bytes)
+        self._all_windows = max(self._first_window, budget_bytes // 2 // block_size_bytes)
+        self._largest_window = min(self._all_windows, max(1, LARGEST_WINDOW_BYTES // block_size_bytes))
+        self._slack = self._first_window
+        self._region = max(1, PACK_SIZE_BYTES // block_size_bytes)
+        self._active = mode != "none"
+        self._streams: list[Stream] = []
+        self._misses: OrderedDict[int, int] = OrderedDict()
+        self._filling: set[int] = set()
+
+    @property
+    def streams(self) -> Sequence[Stream]:
+        """The most recently used first."""
+        return tuple(self._streams)
+
+    def observe(self, first: int, stop: int, outcome: Outcome) -> Sequence[Want]:
+        """Blocks *first* to *stop* of the tape are read by someone; what should be fetched next, the nearest first."""
+        if not self._active:
+            return ()
+        streams = self._streams
+        for index, stream in enumerate(streams):
+            if stream.window:
+                matches = stream.position - self._slack <= first <= max(stream.position, stream.issued) + self._slack
+            else:
+                matches = stream.position - 1 <= first <= stream.position
+            if matches:
+                if index:
+                    del streams[index]
+                    streams.insert(0, stream)
+                return self._continue(stream, stop, outcome) if stop > stream.position else ()
+        streams.insert(0, Stream(position=stop, issued=stop))
+        if len(streams) > STREAM_LIMIT:
+            streams.pop()
+        return self._count_miss(first) if outcome is Outcome.MISS else ()
+
+    def fill_ended(self, run: Run, *, denied: bool) -> None:
+        """A fill is done, or was not allowed: its region is counted from zero again."""
+        region = run.first // self._region
+        self._filling.discard(region)
+        if denied:
+            self._misses.pop(region, None)
+
+    def _continue(self, stream: Stream, stop: int, outcome: Outcome) -> Sequence[Want]:
+        stream.position = stop
+        if not stream.window:
+            stream.window = self._first_window
+            stream.grow_from = stop
+            self._merge_into(stream)
+        if outcome is not Outcome.HIT and stop >= stream.grow_from:
+            stream.grow_from = stop + stream.window // 2
+            stream.window *= 2
+        stream.window = max(self._first_window, min(stream.window, self._cap()))
+        ahead = stream.issued - stop
+        if ahead > stream.window // 2:
+            return ()
+        start = max(stream.issued, stop)
+        end = min(stop + stream.window, self._block_count)
+        if end <= start:
+            return ()
+        stream.issued = end
+        window_bytes = stream.window * self._block_size_bytes
+        part_bytes = max(FIRST_WINDOW_BYTES, min(PART_SIZE_BYTES, window_bytes // 8))
+        return (Want(Run(start, end), Priority.WINDOW, part_bytes),)
+
+    def _cap(self) -> int:
+        """Blocks that one window may be long: its share of what all may hold."""
+        confirmed = sum(1 for stream in self._streams if stream.window)
+        return min(self._largest_window, self._all_windows // max(1, confirmed))
+
+    def _merge_into(self, stream: Stream) -> None:
+        """Requests of one reader that came out of order have opened streams side by side: one goes on."""
+        low, high = stream.position - self._slack, stream.position + self._slack
+        self._streams = [
+            other for other in self._streams if other is stream or other.window or not low <= other.position <= high
+        ]
+
+    def _count_miss(self, block: int) -> Sequence[Want]:
+        region = block // self._region
+        if region in self._filling:
+            return ()
+        misses = self._misses.pop(region, 0) + 1
+        if misses < MISSES_BEFORE_FILL:
+            self._misses[region] = misses
+            if len(self._misses) > REGION_LIMIT:
+                self._misses.popitem(last=False)
+            return ()
+        self._filling.add(region)
+        run = Run(region * self._region, min((region + 1) * self._region, self._block_count))
+        return (Want(run, Priority.FILL, PART_SIZE_BYTES),)
+
+
+def may_fill(*, lacking_bytes: int, room_bytes: int) -> bool:
+    """Whether a fill pays: all that the version lacks fits the cache without evicting anything."""
+    return lacking_bytes <= room_bytes

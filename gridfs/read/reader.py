@@ -1,0 +1,226 @@
+"""The read path's face: bytes of an object, now or awaited.
+
+    read_nowait    a dict look-up and a slice when the bytes are in memory; a preadv when the page cache has the disk
+    tier's read           joins or starts the flights that the range needs, and answers when its blocks are verified
+    run            owns every task: flights, windows, fills, the disk tier
+
+Both tell the prefetcher which blocks of the tape were read, and queue what it wants; neither waits for that.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from gridfs.cache.base import DiskStatistics
+from gridfs.cache.tiered import TieredCache
+from gridfs.config import READ_TIMEOUT_S
+from gridfs.errors import ReadTimeout
+from gridfs.model import Buffer, ByteRange, ObjectRecord
+from gridfs.read.background import Background
+from gridfs.read.budget import Budget
+from gridfs.read.fetch import Fetcher, slice_of
+from gridfs.read.layout import Layout
+from gridfs.read.plan import Run, blocks_of
+from gridfs.read.prefetch import Outcome, Prefetcher, Priority, may_fill
+from gridfs.store.base import ObjectStore
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderSettings:
+    """How a reader may behave."""
+
+    memory_budget_bytes: int
+    read_timeout_s: float = READ_TIMEOUT_S
+    prefetch: str = "auto"
+    """`auto`, `none` or `all` (as auto; the daemon starts `warm` beside it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderStatistics:
+    """What a reader did since its start."""
+
+    reads_from_memory: int
+    reads_from_disk: int
+    reads_waited: int
+    """For bytes that were on their way, or had to be asked for."""
+    gets: dict[str, int]
+    """GETs by priority."""
+    fetched_bytes: dict[str, int]
+    """By priority."""
+    failed: dict[str, int]
+    """Flights that failed, by priority."""
+    mismatches: int
+    """Blocks from the store that differed from their checksum."""
+    memory_limit_bytes: int
+    memory_used_bytes: int
+    memory_in_flight_bytes: int
+    memory_peak_bytes: int
+    disk: DiskStatistics
+
+
+def _log_defect(error: BaseException, subject: str) -> None:
+    logger.error("defect while reading %s", subject, exc_info=error)
+
+
+class Reader:
+    """Reads the objects of one version. All methods are for trio's thread; `run` must be running."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        store: ObjectStore,
+        key_of: Callable[[ObjectRecord], str],
+        cache: TieredCache,
+        settings: ReaderSettings,
+        *,
+        on_defect: Callable[[BaseException, str], object] = _log_defect,
+    ) -> None:
+        self._layout = layout
+        self._block_size_bytes = layout.info.block_size_bytes
+        self._cache = cache
+        self._memory = cache.memory
+        self._blocks = cache.memory.blocks
+        self._settings = settings
+        self._timeout_s = settings.read_timeout_s
+        self._budget = Budget(settings.memory_budget_bytes, cache.memory)
+        self._fetcher = Fetcher(
+            layout=layout,
+            store=store,
+            key_of=key_of,
+            memory=cache.memory,
+            cache=cache,
+            budget=self._budget,
+            timeout_s=settings.read_timeout_s,
+            on_defect=on_defect,
+        )
+        self._prefetcher = Prefetcher(
+            block_size_bytes=self._block_size_bytes,
+            block_count=layout.info.block_count,
+            budget_bytes=settings.memory_budget_bytes,
+            mode=settings.prefetch,
+        )
+        self._background = Background(layout, self._fetcher, self._budget, self._fill_ended)
+        self._held_bytes = 0
+        """Of this version on disk when the reader started."""
+        self._reads_from_memory = 0
+        self._reads_from_disk = 0
+        self._reads_waited = 0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Owns the background work; until cancelled. Started once, before the first read."""
+        async with trio.open_nursery() as nursery:
+            self._fetcher.nursery = nursery
+            await nursery.start(self._cache.run, name="cache")
+            nursery.start_soon(self._background.run, name="background")
+            task_status.started()
+            await trio.sleep_forever()
+
+    def read_nowait(self, obj: ObjectRecord, byte_range: ByteRange) -> Buffer | None:
+        """The bytes if no store and no disk has to be waited for, else None. The view is for the reply only."""
+        start, stop = byte_range
+        size = self._block_size_bytes
+        first = start // size
+        part = self._blocks.get((obj.identity, first))
+        if part is not None and stop <= part.ready:
+            if not part.pins:
+                self._memory.touch(part)
+            part.read_lately = True
+            self._reads_from_memory += 1
+            self._observe(obj.first_block + first, obj.first_block + -(-stop // size), Outcome.HIT)
+            return part.buffer[start - part.start : stop - part.start]
+        if stop <= start:
+            return b""
+        return self._read_scattered(obj, byte_range)
+
+    def _read_scattered(self, obj: ObjectRecord, byte_range: ByteRange) -> Buffer | None:
+        """As read_nowait, for bytes in several parts, or on disk with their pages in the kernel's cache."""
+        run = blocks_of(byte_range, self._block_size_bytes)
+        parts = [self._memory.find(obj.identity, block) for block in range(run.first, run.stop)]
+        if all(parts):
+            views = []
+            for part in dict.fromkeys(parts):
+                if part is not None:
+                    part.read_lately = True
+                    views.append(part.view(max(byte_range.start, part.start), min(byte_range.stop, part.ready)))
+            if sum(view.nbytes for view in views) == byte_range.size_bytes:
+                self._reads_from_memory += 1
+                self._observe_run(obj, run, Outcome.HIT)
+                return b"".join(views)
+        if any(parts):
+            return None
+        span = self._fetcher.span(obj, run)
+        if self._cache.present(span) < run.block_count:
+            return None
+        data = self._cache.load_nowait(span, self._layout.checksums(obj.number, run.first, run.stop))
+        if data is None:
+            return None
+        self._reads_from_disk += 1
+        self._observe_run(obj, run, Outcome.HIT)
+        return data[byte_range.start - span.start_byte : byte_range.stop - span.start_byte]
+
+    async def read(self, obj: ObjectRecord, byte_range: ByteRange) -> Buffer:
+        """The bytes of *byte_range*, which lies inside the object.
+
+        Raises GridfsError: what the store raised, IntegrityError, ReadTimeout after the deadline of `ReaderSettings`.
+        """
+        run = blocks_of(byte_range, self._block_size_bytes)
+        if not run.block_count:
+            return b""
+        self._reads_waited += 1
+        known = all(self._fetcher.known(obj, block) for block in range(run.first, run.stop))
+        self._observe_run(obj, run, Outcome.WAIT if known else Outcome.MISS)
+        with trio.move_on_after(self._timeout_s):
+            return slice_of(await self._fetcher.collect(obj, run), byte_range)
+        raise ReadTimeout(
+            f"bytes {byte_range.start} to {byte_range.stop} of {obj.key} did not come within {self._timeout_s:g} s",
+            remedy="see whether the store can be reached from this machine",
+        )
+
+    def statistics(self) -> ReaderStatistics:
+        counts = self._fetcher.counts
+
+        def by_priority(pattern: str) -> dict[str, int]:
+            return {kind.name.lower(): counts[pattern.format(kind.name.lower())] for kind in Priority}
+
+        return ReaderStatistics(
+            reads_from_memory=self._reads_from_memory,
+            reads_from_disk=self._reads_from_disk,
+            reads_waited=self._reads_waited,
+            gets=by_priority("gets_{}"),
+            fetched_bytes=by_priority("fetched_{}_bytes"),
+            failed=by_priority("failed_{}"),
+            mismatches=counts["mismatches"],
+            memory_limit_bytes=self._budget.limit_bytes,
+            memory_used_bytes=self._budget.used_bytes,
+            memory_in_flight_bytes=self._budget.in_flight_bytes + self._memory.statistics().pinned_bytes,
+            memory_peak_bytes=self._budget.peak_bytes,
+            disk=self._cache.statistics(),
+        )
+
+    def _observe_run(self, obj: ObjectRecord, run: Run, outcome: Outcome) -> None:
+        self._observe(obj.first_block + run.first, obj.first_block + run.stop, outcome)
+
+    def _observe(self, first: int, stop: int, outcome: Outcome) -> None:
+        for want in self._prefetcher.observe(first, stop, outcome):
+            if want.priority is Priority.FILL and not self._may_fill():
+                self._prefetcher.fill_ended(want.run, denied=True)
+                continue
+            self._background.submit(want)
+
+    def _may_fill(self) -> bool:
+        lacking_bytes = self._layout.info.total_bytes - self._held_bytes - self._fetcher.fetched_bytes
+        return may_fill(lacking_bytes=lacking_bytes, room_bytes=self._room_bytes())
+
+    def _room_bytes(self) -> int:
+        if self._cache.statistics().active:
+            return self._cache.room_bytes()
+        return self._budget.limit_bytes - self._budget.used_bytes
+
+    def _fill_ended(self, run: Run) -> None:
+        self._prefetcher.fill_ended(run, denied=False)
