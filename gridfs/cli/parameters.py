@@ -12,6 +12,7 @@ import click
 from gridfs.config import parse_size
 from gridfs.errors import InvalidInput
 from gridfs.model import VersionSpec
+from gridfs.names import parse_spec
 
 _DURATION_UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.IGNORECASE | re.ASCII)
@@ -82,19 +83,6 @@ class Spec(click.ParamType[VersionSpec]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> VersionSpec:
         return value if isinstance(value, VersionSpec) else parse_spec(value)
-
-
-def parse_spec(text: str) -> VersionSpec:
-    """The datastore and version that *text* names. Raises InvalidInput for an impossible version or an empty name."""
-    name, separator, number = text.partition("@")
-    if not name:
-        raise InvalidInput(f"'{text}' names no datastore", remedy="`grid datastore` lists them")
-    if not separator:
-        return VersionSpec(name)
-    digits = number.removeprefix("v")
-    if not (digits.isascii() and digits.isdigit() and int(digits) > 0):
-        raise InvalidInput(f"'{text}': '{number}' is no version", remedy=f"versions are numbers from 1, as in {name}@1")
-    return VersionSpec(name, int(digits))
 
 
 SIZE = Size()
