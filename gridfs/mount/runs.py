@@ -1,0 +1,58 @@
+"""Replacing this process by a run's command, with the run's datastores in place.
+
+    host:       make missing directories where that is possible (mount/leftovers), leave a janitor for them
+    namespace:  unshare, rebuild, attach (mount/namespace)
+    exec:       the command, with this process's pid, terminal, signals and environment
+
+Nothing of gridfs remains in the run. The kernel counts its users: the datastore's mount lives as long as the run's
+namespace holds it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from gridfs.config import ensure_private
+from gridfs.errors import InvalidInput, NotFound
+from gridfs.mount.leftovers import Leftovers
+from gridfs.mount.namespace import enter
+from gridfs.mount.view import LocalHost, Placement, plan_view
+
+
+def replace_process(
+    placements: list[Placement],
+    command: Sequence[str],
+    runtime: Path,
+    *,
+    veil: bool = True,
+    environment: Mapping[str, str],
+) -> NoReturn:
+    """Becomes *command*, which sees each datastore at its path. The process must have a single thread.
+
+    Raises InvalidInput (paths, a command that can't be executed), NotFound (no such command), Unsupported (namespaces).
+    """
+    leftovers = Leftovers(ensure_private(runtime) / "made")
+    leftovers.sweep()
+    plan = plan_view(placements, LocalHost())
+    with leftovers.attaching(plan.made) as made:
+        if made:
+            leftovers.leave_janitor(made)
+        enter(plan, ensure_private(runtime / "run"), veil=veil)
+        execute(command, environment)
+
+
+def execute(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """exec, with the shell's two kinds of failure: no such command, and one that can't be executed."""
+    try:
+        os.execvpe(command[0], list(command), dict(environment))
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"no such command: {command[0]}", remedy="check the spelling and PATH; the command follows after --"
+        ) from error
+    except OSError as error:
+        raise InvalidInput(
+            f"can't execute {command[0]}: {error.strerror}", remedy="is it a program, with execute permission?"
+        ) from error

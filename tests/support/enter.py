@@ -1,0 +1,28 @@
+"""`python -m tests.support.enter RUNTIME PATH=SOURCE... -- COMMAND`: a run whose datastores are ordinary directories."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path, PurePosixPath
+
+from gridfs.errors import GridfsError
+from gridfs.mount.runs import replace_process
+from gridfs.mount.view import Placement, checked_path
+
+
+def main(arguments: list[str]) -> None:
+    split = arguments.index("--")
+    placements = []
+    for number, argument in enumerate(arguments[1:split], 1):
+        path, source = argument.split("=")
+        label = f"d{number}@1"
+        placements.append(Placement(label, checked_path(label, path), PurePosixPath(source)))
+    try:
+        replace_process(placements, arguments[split + 1 :], Path(arguments[0]), environment=os.environ)
+    except GridfsError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
