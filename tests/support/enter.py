@@ -1,4 +1,4 @@
-"""`python -m tests.support.enter RUNTIME PATH=SOURCE... -- COMMAND`: a run whose datastores are ordinary directories."""
+"""`python -m tests.support.enter RUNTIME PATH=SOURCE... -- COMMAND`: a run with directories in place of datastores."""
 
 from __future__ import annotations
 
