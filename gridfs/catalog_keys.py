@@ -60,3 +60,7 @@ def lease_key(name: str, lease_id: str) -> str:
 
 def leases_prefix(name: str) -> str:
     return f"{ROOT}{name}/leases/"
+
+
+def collections_prefix(name: str) -> str:
+    return f"{ROOT}{name}/collections/"
