@@ -99,6 +99,12 @@ class ReadTimeout(StoreUnavailable):
     retryable = False
 
 
+class StoreRefused(StoreUnavailable):
+    """The server answered, and will answer the same again: it is no S3 server, or lacks an operation, or is elsewhere."""
+
+    retryable = False
+
+
 class StoreFull(StoreUnavailable):
     """No space or quota left in a directory store: trying again helps only after someone made room."""
 

@@ -68,8 +68,11 @@ class ObjectStore(Protocol):
         """Writes the object in one piece; atomic: a reader sees nothing or all of it. Replaces an older one."""
         ...
 
-    async def put_stream(self, key: str, chunks: AsyncIterator[Buffer]) -> int:
-        """As put, for an object of any size in bounded memory (at most 64 MiB); the number of bytes written."""
+    async def put_stream(self, key: str, chunks: AsyncIterator[Buffer], *, size_hint_bytes: int = 0) -> int:
+        """As put, for an object of any size in bounded memory (at most 64 MiB); the number of bytes written.
+
+        An object above 78 GiB must be announced by *size_hint_bytes*: S3 takes 10,000 parts, and they then are larger.
+        """
         ...
 
     async def put_if_absent(self, key: str, data: Buffer) -> None:

@@ -86,7 +86,7 @@ class DirectoryStore:
     async def put(self, key: str, data: Buffer) -> None:
         await self._run(self._write, self._path(key), key, data)
 
-    async def put_stream(self, key: str, chunks: AsyncIterator[Buffer]) -> int:
+    async def put_stream(self, key: str, chunks: AsyncIterator[Buffer], *, size_hint_bytes: int = 0) -> int:
         path = self._path(key)
         temporary, descriptor = await self._run(self._open_temporary)
         written = 0

@@ -165,7 +165,7 @@ class SimulatedStore:
             self.place(key, data)
             exchange.lose_answer()
 
-    async def put_stream(self, key: str, chunks: AsyncIterator[Buffer]) -> int:
+    async def put_stream(self, key: str, chunks: AsyncIterator[Buffer], *, size_hint_bytes: int = 0) -> int:
         async with _Exchange(self, "put_stream", key, None, _WRITE_FAULTS) as exchange:
             await exchange.fail_or_wait()
             body = bytearray()

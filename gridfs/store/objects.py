@@ -1,0 +1,329 @@
+"""The client that moves bytes to and from S3: obstore, whose synchronous calls run in threads without the GIL.
+
+A read is one GET with a range; a server that answers with the whole object, with fewer bytes or with another ETag is an
+error, never data. A stream is consumed by one worker thread, which hands each chunk to the trio thread and stays at
+most _CHUNKS_AHEAD chunks ahead of it. obstore's own retries are off (its defaults block for 180 s) but for the parts of
+multipart uploads, which nobody else can repeat. A connection that delivers nothing for STALL_TIMEOUT_S fails: obstore's
+`read_timeout` is such a timer, and it also runs while a request waits for its answer, so uploads have a client of
+their own with a longer one.
+
+Its paths can hold no empty component, `.`, `..` or control character; a leading or trailing slash would be dropped
+silently, and another object read. Such keys are refused here before they reach it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import trio
+
+from gridfs.errors import (
+    AccessDenied,
+    GridfsError,
+    InvalidInput,
+    ObjectChanged,
+    ObjectExists,
+    StoreRefused,
+    StoreUnavailable,
+    Unsupported,
+)
+from gridfs.model import Buffer, ByteRange
+from gridfs.store.address import BucketAddress, StaticCredentials, is_addressable
+from gridfs.store.base import Deliver, ObjectHead
+from gridfs.store.object_errors import error_of, parse_obstore
+from gridfs.store.relay import Relay
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, GetResult
+    from obstore.store import ClientConfig, S3Store
+
+_T = TypeVar("_T")
+_Purpose = Literal["read", "write", "upload"]
+
+CONNECT_TIMEOUT_S = 2
+STALL_TIMEOUT_S = 5
+"""Nothing received for so long; S3 answers within 1 s at p99.9, and a read has 20 s in all."""
+_WRITE_TIMEOUT_S = 60
+"""Of a put: the server is silent until it has the whole body, 64 MiB at 1 MB/s."""
+_CHUNK_SIZE_BYTES = 256 << 10
+_CHUNKS_AHEAD = 4
+_PART_SIZE_BYTES = 8 << 20
+_PARTS_AT_ONCE = 4
+"""With the part that is being filled 40 MiB an upload."""
+_MOST_PARTS = 10_000
+"""S3's limit: with parts of 8 MiB an object of 78 GiB; a larger one must be announced by *size_hint_bytes*."""
+_READ_THREADS, _WRITE_THREADS, _CONTROL_THREADS = 128, 32, 16
+
+class BucketStore:
+    """An ObjectStore in a bucket, below *prefix* (empty, or with a final slash)."""
+
+    def __init__(self, address: BucketAddress, prefix: str = "") -> None:
+        self.address = address
+        self._prefix = prefix
+        self._clients: dict[_Purpose, S3Store] = {}
+        self._read_limiter = trio.CapacityLimiter(_READ_THREADS)
+        self._write_limiter = trio.CapacityLimiter(_WRITE_THREADS)
+        self._control_limiter = trio.CapacityLimiter(_CONTROL_THREADS)
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.address.bucket}/{self._prefix}".rstrip("/")
+
+    async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview:
+        path, client = self._path(key), self._client("read")
+
+        def fetch() -> memoryview:
+            return memoryview(_get(client, path, byte_range, if_match).bytes())
+
+        answer = await self._call(fetch, key, self._read_limiter)
+        if answer.nbytes != byte_range.size_bytes:
+            raise StoreUnavailable(f"{self.url}/{key}: {answer.nbytes} bytes came instead of {byte_range.size_bytes}")
+        return answer
+
+    async def stream_range(
+        self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
+    ) -> None:
+        path, client = self._path(key), self._client("read")
+        relay = Relay(deliver, chunks_ahead=_CHUNKS_AHEAD)
+
+        def fetch() -> None:
+            for chunk in _get(client, path, byte_range, if_match).stream(min_chunk_size=_CHUNK_SIZE_BYTES):
+                if not relay.send(memoryview(chunk)):
+                    return
+
+        try:
+            await self._call(fetch, key, self._read_limiter)
+        finally:
+            relay.stop()
+        if relay.failure is not None:
+            raise relay.failure
+        if relay.delivered_bytes != byte_range.size_bytes:
+            raise StoreUnavailable(
+                f"{self.url}/{key} ended after {relay.delivered_bytes} of {byte_range.size_bytes} bytes"
+            )
+
+    async def get(self, key: str) -> memoryview:
+        import obstore
+
+        path, client = self._path(key), self._client("read")
+        return await self._call(lambda: memoryview(obstore.get(client, path).bytes()), key, self._read_limiter)
+
+    async def head(self, key: str) -> ObjectHead:
+        import obstore
+
+        path, client = self._path(key), self._client("read")
+        return self._head(await self._call(lambda: obstore.head(client, path), key, self._control_limiter))
+
+    async def put(self, key: str, data: Buffer) -> None:
+        await self._put(key, data, "overwrite")
+
+    async def put_if_absent(self, key: str, data: Buffer) -> None:
+        await self._put(key, data, "create")
+
+    async def put_stream(self, key: str, chunks: AsyncIterator[Buffer], *, size_hint_bytes: int = 0) -> int:
+        first, ended = await _take(chunks, _PART_SIZE_BYTES)
+        if ended:
+            await self.put(key, first)
+            return len(first)
+        written = len(first)
+        path, client = self._path(key), self._client("upload")
+
+        def body() -> Iterator[Buffer]:
+            nonlocal written
+            yield first
+            while (chunk := trio.from_thread.run(_next_or_none, chunks)) is not None:
+                written += memoryview(chunk).nbytes
+                yield chunk
+
+        def upload() -> None:
+            import obstore
+
+            part_size_bytes = max(_PART_SIZE_BYTES, -(-size_hint_bytes // _MOST_PARTS))
+            obstore.put(client, path, body(), chunk_size=part_size_bytes, max_concurrency=_PARTS_AT_ONCE)
+
+        try:
+            # Not abandoned: the thread calls back for chunks, is told of the cancellation there, and aborts the upload.
+            await self._call(upload, key, self._write_limiter, abandon=False)
+        except GridfsError:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise
+        return written
+
+    async def verify_create_only(self) -> None:
+        key = f"{uuid.uuid4().hex}.probe"
+        await self.put_if_absent(key, b"gridfs probes whether this store honours If-None-Match")
+        try:
+            await self.put_if_absent(key, b"gridfs probes whether this store honours If-None-Match")
+        except ObjectExists:
+            return
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.delete(key)
+        raise Unsupported(
+            f"the store {self.url} ignores create-only puts (If-None-Match), so two creations could make one version",
+            remedy="use a store that honours them: AWS S3, Ceph 18 or newer, MinIO, a directory",
+        )
+
+    async def delete(self, key: str) -> None:
+        import obstore
+
+        path, client = self._path(key), self._client("write")
+        await self._call(lambda: obstore.delete(client, path), key, self._control_limiter)
+
+    async def list(self, prefix: str) -> AsyncIterator[ObjectHead]:
+        import obstore
+
+        client = self._client("read")
+        whole = self._prefix + prefix
+        directory = whole.rpartition("/")[0]  # obstore takes whole components only
+        pages = await self._call(
+            lambda: obstore.list(client, prefix=directory or None, chunk_size=1000), None, self._control_limiter
+        )
+        while page := await self._call(lambda: next(pages, None), None, self._control_limiter):
+            for item in page:
+                if item["path"].startswith(whole):
+                    yield self._head(item)
+
+    async def list_directories(self, prefix: str) -> Sequence[str]:
+        import obstore
+
+        client = self._client("read")
+        whole = (self._prefix + prefix).rstrip("/")
+        answer = await self._call(
+            lambda: obstore.list_with_delimiter(client, prefix=whole or None), None, self._control_limiter
+        )
+        return sorted(directory.rstrip("/").rpartition("/")[2] for directory in answer["common_prefixes"])
+
+    async def sync(self) -> None:
+        await trio.lowlevel.checkpoint()  # a put that was answered is durable
+
+    async def aclose(self) -> None:
+        self._clients.clear()
+        await trio.lowlevel.checkpoint()
+
+    def _path(self, key: str) -> str:
+        path = self._prefix + key
+        if not is_addressable(path):
+            raise InvalidInput(f"the key {path!r} of bucket {self.address.bucket} can't be addressed by this client")
+        return path
+
+    def _head(self, meta: Any) -> ObjectHead:
+        modified_ns = round(meta["last_modified"].timestamp()) * 1_000_000_000
+        return ObjectHead(meta["path"][len(self._prefix) :], meta["size"], meta["e_tag"], modified_ns)
+
+    async def _put(self, key: str, data: Buffer, mode: Literal["overwrite", "create"]) -> None:
+        import obstore
+
+        path, client = self._path(key), self._client("write")
+        try:
+            await self._call(
+                lambda: obstore.put(client, path, data, mode=mode, use_multipart=False), key, self._write_limiter
+            )
+        except ObjectChanged as error:  # 412
+            raise ObjectExists(f"{self.url}/{key} exists already") from error
+
+    async def _call(
+        self, function: Callable[[], _T], key: str | None, limiter: trio.CapacityLimiter, *, abandon: bool = True
+    ) -> _T:
+        def mapped() -> _T:
+            try:
+                return function()
+            except (GridfsError, trio.Cancelled):
+                raise
+            except Exception as error:
+                raise self._error(error, key) from error
+
+        return await trio.to_thread.run_sync(mapped, limiter=limiter, abandon_on_cancel=abandon)
+
+    def _error(self, error: Exception, key: str | None) -> Exception:
+        from obstore.exceptions import BaseError, UnauthenticatedError
+
+        if not isinstance(error, (BaseError, FileNotFoundError, TimeoutError, ConnectionError)):
+            return error  # of an iterator of ours
+        answer = parse_obstore(str(error))
+        if isinstance(error, UnauthenticatedError) and answer.status is None:
+            return AccessDenied(f"no credentials for {self.url}: {answer.message}", remedy="check --profile and AWS_*")
+        if "non-partial response" in answer.message:
+            return StoreRefused(f"{self.url}: the server answers a ranged GET with the whole object")
+        if "redirect" in answer.message:
+            return StoreRefused(
+                f"the bucket {self.address.bucket} is not in region {self.address.region}", remedy="name it by --region"
+            )
+        if answer.status is None:
+            return StoreUnavailable(f"{self.address.endpoint}: {answer.message}")
+        return error_of(answer, where=self.url, key=key)
+
+    def _client(self, purpose: _Purpose) -> S3Store:
+        """Clients are made at first use (5 ms, the first 20 ms): a process that only reads makes one."""
+        client = self._clients.get(purpose)
+        if client is None:
+            client = self._clients[purpose] = _make_client(self.address, purpose)
+        return client
+
+
+def _make_client(address: BucketAddress, purpose: _Purpose) -> S3Store:
+    from obstore.store import S3Store
+
+    timeout_s = STALL_TIMEOUT_S if purpose == "read" else _WRITE_TIMEOUT_S
+    options: ClientConfig = {
+        "allow_http": address.endpoint.startswith("http://"),
+        "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
+        "read_timeout": timedelta(seconds=timeout_s),
+        "timeout": timedelta(hours=1),  # of a whole request; the default is 30 s, also for those that make progress
+        "pool_max_idle_per_host": str(_READ_THREADS),
+    }
+    credentials = address.credentials
+    keys: dict[str, Any] = {"skip_signature": credentials is None}
+    if isinstance(credentials, StaticCredentials):
+        keys["access_key_id"] = credentials.access_key_id
+        keys["secret_access_key"] = credentials.secret_access_key
+        if credentials.session_token is not None:
+            keys["session_token"] = credentials.session_token
+    elif credentials is not None:
+        keys["credential_provider"] = credentials
+    return S3Store(
+        address.bucket,
+        client_options=options,
+        retry_config={"max_retries": 6 if purpose == "upload" else 0, "retry_timeout": timedelta(seconds=60)},
+        region=address.region,
+        endpoint=address.endpoint,
+        aws_endpoint_url_s3=address.endpoint,  # else AWS_ENDPOINT_URL_S3 of the environment would win over `endpoint`
+        virtual_hosted_style_request=False,
+        request_payer=address.requester_pays,
+        disable_bulk_delete=True,  # a single DELETE works everywhere
+        conditional_put="etag",
+        **keys,
+    )
+
+
+def _get(client: S3Store, path: str, byte_range: ByteRange, if_match: str | None) -> GetResult:
+    """The answer to one GET, whose headers say that it is what was asked for. Runs in a worker thread."""
+    import obstore
+
+    # The ETag is compared here too: a server, or a cache before it, may ignore If-Match.
+    options: GetOptions = {"range": (byte_range.start, byte_range.stop)}
+    if if_match is not None:
+        options["if_match"] = if_match
+    result = obstore.get(client, path, options=options)
+    if if_match is not None and result.meta["e_tag"] != if_match:
+        raise ObjectChanged(f"{path} has ETag {result.meta['e_tag']} and not {if_match}")
+    if result.range != tuple(byte_range):
+        raise StoreUnavailable(f"{path}: bytes {result.range} came instead of {tuple(byte_range)}")
+    return result
+
+
+async def _take(chunks: AsyncIterator[Buffer], size_bytes: int) -> tuple[bytearray, bool]:
+    """The first *size_bytes* or more of a stream, and whether that was all of it."""
+    taken = bytearray()
+    async for chunk in chunks:
+        taken += chunk
+        if len(taken) >= size_bytes:
+            return taken, False
+    return taken, True
+
+
+async def _next_or_none(chunks: AsyncIterator[Buffer]) -> Buffer | None:
+    return await anext(chunks, None)

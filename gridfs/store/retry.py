@@ -1,0 +1,128 @@
+"""Tries again what may work the second time, until a deadline.
+
+Retryable is what its exception says (`GridfsError.retryable`). The pauses grow by a factor and are shortened by chance
+(jitter), so that a hundred jobs that failed together do not come back together. What was already delivered of a stream
+is not fetched again. A create-only put whose answer was lost may find its own object: it has succeeded if the object
+has its bytes. A listing goes on after the last key it has seen. `put_stream` is not repeated, since its chunks are
+gone; the client repeats its parts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+
+import trio
+
+from gridfs.errors import GridfsError, ObjectExists
+from gridfs.model import Buffer, ByteRange
+from gridfs.store.base import Deliver, ObjectHead, ObjectStore
+from gridfs.store.wrap import Operation, WrappedStore
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long to keep trying, and how patiently."""
+
+    deadline_s: float = 20.0
+    """From the first attempt to the start of the last one; as long as a read may take (config.READ_TIMEOUT_S)."""
+    first_pause_s: float = 0.1
+    """A momentary 503 of S3 is over by then."""
+    largest_pause_s: float = 5.0
+    factor: float = 2.0
+
+
+def pauses(policy: RetryPolicy, random: Random) -> Iterator[float]:
+    """The pauses before the second attempt, the third, ..., in seconds; each a random half to whole of its due."""
+    due_s = policy.first_pause_s
+    while True:
+        yield due_s * random.uniform(0.5, 1.0)
+        due_s = min(due_s * policy.factor, policy.largest_pause_s)
+
+
+class RetryingStore(WrappedStore):
+    """An ObjectStore that repeats the retryable failures of *inner*."""
+
+    def __init__(self, inner: ObjectStore, policy: RetryPolicy | None = None, *, random: Random | None = None) -> None:
+        super().__init__(inner)
+        self._policy = policy or RetryPolicy()
+        self._random = random or Random()
+        self.repeated = 0
+        """Attempts that were not the first."""
+
+    async def _around(self, operation: Operation, call: Callable[[], Awaitable[_T]]) -> _T:
+        if operation.name == "put_stream":
+            return await call()
+        patience = _Patience(self, operation)
+        while True:
+            try:
+                return await call()
+            except GridfsError as error:
+                await patience.pause_or_raise(error)
+
+    async def stream_range(
+        self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
+    ) -> None:
+        position = byte_range.start
+
+        def advance(chunk: memoryview) -> None:
+            nonlocal position
+            deliver(chunk)
+            position += chunk.nbytes
+
+        async def rest() -> None:
+            if position < byte_range.stop:
+                await self._inner.stream_range(key, ByteRange(position, byte_range.stop), advance, if_match=if_match)
+
+        await self._around(Operation("stream_range", key, byte_range.size_bytes), rest)
+
+    async def put_if_absent(self, key: str, data: Buffer) -> None:
+        attempts = 0
+
+        async def attempt() -> None:
+            nonlocal attempts
+            attempts += 1
+            try:
+                await self._inner.put_if_absent(key, data)
+            except ObjectExists:
+                if attempts == 1 or await self._inner.get(key) != memoryview(data):
+                    raise
+
+        await self._around(Operation("put_if_absent", key, memoryview(data).nbytes), attempt)
+
+    async def list(self, prefix: str) -> AsyncIterator[ObjectHead]:
+        patience = _Patience(self, Operation("list", prefix))
+        seen: set[str] = set()
+        while True:
+            try:
+                async for head in self._inner.list(prefix):
+                    if head.key not in seen:
+                        seen.add(head.key)
+                        yield head
+                return
+            except GridfsError as error:
+                await patience.pause_or_raise(error)
+
+
+class _Patience:
+    """What is left of the time for one operation."""
+
+    def __init__(self, store: RetryingStore, operation: Operation) -> None:
+        self._store = store
+        self._operation = operation
+        self._deadline_s = trio.current_time() + store._policy.deadline_s
+        self._pauses = pauses(store._policy, store._random)
+
+    async def pause_or_raise(self, error: GridfsError) -> None:
+        pause_s = next(self._pauses)
+        if not error.retryable or trio.current_time() + pause_s > self._deadline_s:
+            raise error
+        _log.debug("%s of %s again in %.2f s: %s", self._operation.name, self._operation.key, pause_s, error)
+        self._store.repeated += 1
+        await trio.sleep(pause_s)

@@ -1,0 +1,141 @@
+"""S3's control plane: aiobotocore, natively on trio (its httpx session): who am I, and where is the bucket.
+
+It moves no data; it is imported only where its answers are needed (0.7 s): a profile, SSO, an assumed role, the roles
+of instances and containers, a region that nobody has named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiobotocore.config
+import aiobotocore.httpxsession
+import aiobotocore.session
+import botocore
+import botocore.exceptions
+import trio
+
+from gridfs.errors import AccessDenied, InvalidInput, StoreUnavailable
+from gridfs.store.address import ProvidedCredentials
+from gridfs.store.object_errors import Answer, error_of
+
+_ASK_AGAIN_AFTER = timedelta(minutes=5)
+"""botocore renews credentials 15 minutes before they expire, when it is asked; obstore asks when ours have expired."""
+
+
+class AwsSession:
+    """The AWS configuration of this user: its profile, its credentials, its region."""
+
+    def __init__(self, profile: str | None = None) -> None:
+        self.profile = profile
+        self._session = aiobotocore.session.AioSession(profile=profile)
+        self._session.set_default_client_config(client_config())
+
+    async def credential_provider(self) -> CredentialProvider:
+        """Credentials from the whole chain, renewed for as long as trio runs. Raises AccessDenied if there are none."""
+        with map_botocore_error("credentials", None):
+            credentials = await self._session.get_credentials()
+        if credentials is None:
+            raise AccessDenied(
+                "no AWS credentials were found: neither in the environment, nor in a profile, nor of this machine",
+                remedy="set --profile or AWS_ACCESS_KEY_ID, or --no-sign-request for a public bucket",
+            )
+        return CredentialProvider(credentials, trio.lowlevel.current_trio_token())
+
+    def region(self) -> str | None:
+        """The region of the environment or the profile."""
+        with map_botocore_error("region", None):
+            region: str | None = self._session.get_config_variable("region")
+        return region
+
+    def client(self, *, region: str, endpoint_url: str | None, signed: bool) -> Any:
+        """A client of S3, as an asynchronous context manager."""
+        with map_botocore_error(endpoint_url or "s3", None):
+            return self._session.create_client(
+                "s3", region_name=region, endpoint_url=endpoint_url, config=client_config(signed=signed)
+            )
+
+    async def bucket_region(self, bucket: str, *, endpoint_url: str | None = None) -> str:
+        """Where *bucket* is: S3 tells everyone, also with a 301 or a 403. Raises NotFound if there is none."""
+        async with self.client(region="us-east-1", endpoint_url=endpoint_url, signed=False) as client:
+            try:
+                answer = await client.head_bucket(Bucket=bucket)
+            except botocore.exceptions.ClientError as error:
+                answer = error.response
+                if "x-amz-bucket-region" not in answer["ResponseMetadata"].get("HTTPHeaders", {}):
+                    if answer["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                        answer["Error"]["Code"] = "NoSuchBucket"  # a HEAD has no body that says so
+                    raise error_of(answer_of(error), where=f"s3://{bucket}", key=None) from error
+            except botocore.exceptions.BotoCoreError as error:
+                raise StoreUnavailable(f"s3://{bucket}: {error}") from error
+        region: str = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", "us-east-1")
+        return region
+
+
+class CredentialProvider:
+    """Called by obstore, in a thread of its own, whenever the credentials it has have expired."""
+
+    def __init__(self, credentials: Any, token: trio.lowlevel.TrioToken) -> None:
+        self._credentials = credentials
+        self._token = token
+
+    def __call__(self) -> ProvidedCredentials:
+        return trio.from_thread.run(self.current, trio_token=self._token)
+
+    async def current(self) -> ProvidedCredentials:
+        """What to sign with now; renewed first when it is about to expire."""
+        with map_botocore_error("credentials", None):
+            frozen = await self._credentials.get_frozen_credentials()
+        changes = hasattr(self._credentials, "refresh_needed")
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.now(UTC) + _ASK_AGAIN_AFTER if changes else None,
+        }
+
+
+def client_config(*, signed: bool = True) -> Any:
+    """On trio, with few and short tries: callers retry."""
+    return aiobotocore.config.AioConfig(
+        http_session_cls=aiobotocore.httpxsession.HttpxSession,
+        signature_version="s3v4" if signed else botocore.UNSIGNED,
+        connect_timeout=2,
+        read_timeout=10,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        max_pool_connections=64,
+        s3={"addressing_style": "path"},
+    )
+
+
+def answer_of(error: Any) -> Answer:
+    """What the server said, of a botocore ClientError."""
+    response = error.response
+    details = response.get("Error", {})
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return Answer(status, details.get("Code"), details.get("Message", ""))
+
+
+@contextmanager
+def map_botocore_error(where: str, key: str | None) -> Iterator[None]:
+    """Turns what botocore raises in the block into our classes."""
+    try:
+        yield
+    except botocore.exceptions.ClientError as error:
+        raise error_of(answer_of(error), where=where, key=key) from error
+    except botocore.exceptions.ProfileNotFound as error:
+        raise InvalidInput(str(error), remedy="see ~/.aws/config for the profiles there are") from error
+    except (
+        botocore.exceptions.CredentialRetrievalError,
+        botocore.exceptions.SSOError,
+        botocore.exceptions.NoCredentialsError,
+        botocore.exceptions.PartialCredentialsError,
+    ) as error:
+        raise AccessDenied(str(error), remedy="get new ones (`aws sso login`, ...), or check --profile") from error
+    except (botocore.exceptions.HTTPClientError, botocore.exceptions.ConnectionError) as error:
+        raise StoreUnavailable(f"{where}: {error}") from error
+    except botocore.exceptions.BotoCoreError as error:
+        raise InvalidInput(f"{where}: {error}") from error
