@@ -42,7 +42,7 @@ setup(
             LIBRARY,
             sources=["gridfs/_zero_open.c"],
             extra_compile_args=["-O2", "-Wall"],
-            # Linked against libfuse3 even if nothing seems to need it: RTLD_NEXT finds the function it stands for there.
+            # Linked against libfuse3 even if nothing seems to need it: there RTLD_NEXT finds what it stands for.
             extra_link_args=["-Wl,--no-as-needed", "-ldl"],
             optional=True,
         )

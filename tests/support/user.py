@@ -123,9 +123,9 @@ def ordinary_user() -> Iterator[OrdinaryUser]:
         os.chown(home, uid, uid)
         variables |= {"USER": NAME, "LOGNAME": NAME}
         with _namespace(directory / "stage", uid, home) as pid:
-            prefix = ("nsenter", f"--mount=/proc/{pid}/ns/mnt", f"--wd={home}", "setpriv", f"--reuid={uid}")
-            prefix += (f"--regid={uid}", "--clear-groups", "--inh-caps=-all", "--bounding-set=+all")
-            yield OrdinaryUser(NAME, uid, uid, home, Path(sys.executable), prefix, variables)
+            enter = ("nsenter", f"--mount=/proc/{pid}/ns/mnt", f"--wd={home}")
+            become = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all")
+            yield OrdinaryUser(NAME, uid, uid, home, Path(sys.executable), enter + become, variables)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
