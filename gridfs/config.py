@@ -43,40 +43,6 @@ def parse_size(text: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
-    """What environment variables say about gridfs; None where a variable is unset or empty."""
-
-    store: str | None = None
-    cluster: str | None = None
-    config_file: str | None = None
-    cache_dir: str | None = None
-    max_cache_size: str | None = None
-    memory_target: str | None = None
-    aws_endpoint_url: str | None = None
-    aws_region: str | None = None
-    aws_profile: str | None = None
-
-    @classmethod
-    def read(cls, environ: Mapping[str, str] | None = None) -> Environment:
-        env = os.environ if environ is None else environ
-
-        def first(*variables: str) -> str | None:
-            return next((env[variable] for variable in variables if env.get(variable)), None)
-
-        return cls(
-            store=first("GRIDFS_STORE"),
-            cluster=first("GRIDFS_CLUSTER"),
-            config_file=first("GRIDFS_CONFIG"),
-            cache_dir=first("GRIDFS_CACHE_DIR"),
-            max_cache_size=first("GRIDFS_MAX_CACHE_SIZE"),
-            memory_target=first("GRIDFS_MEMORY_TARGET"),
-            aws_endpoint_url=first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-            aws_region=first("AWS_REGION", "AWS_DEFAULT_REGION"),
-            aws_profile=first("AWS_PROFILE"),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Paths:
     """Where gridfs keeps what on this node, by the XDG specification; all are the user's alone (0700)."""
 
@@ -161,6 +127,32 @@ class AwsEnvironment:
             access_key_id=env.get("AWS_ACCESS_KEY_ID") or None,
             secret_access_key=env.get("AWS_SECRET_ACCESS_KEY") or None,
             session_token=env.get("AWS_SESSION_TOKEN") or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What environment variables say about gridfs; None where a variable is unset or empty."""
+
+    store: str | None = None
+    cluster: str | None = None
+    config_file: str | None = None
+    cache_dir: str | None = None
+    max_cache_size: str | None = None
+    memory_target: str | None = None
+    aws: AwsEnvironment = field(default_factory=AwsEnvironment)
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] | None = None) -> Environment:
+        env = os.environ if environ is None else environ
+        return cls(
+            store=env.get("GRIDFS_STORE") or None,
+            cluster=env.get("GRIDFS_CLUSTER") or None,
+            config_file=env.get("GRIDFS_CONFIG") or None,
+            cache_dir=env.get("GRIDFS_CACHE_DIR") or None,
+            max_cache_size=env.get("GRIDFS_MAX_CACHE_SIZE") or None,
+            memory_target=env.get("GRIDFS_MEMORY_TARGET") or None,
+            aws=AwsEnvironment.from_environment(env if environ is not None else None),
         )
 
 

@@ -10,7 +10,9 @@ The first of these that is given decides:
     6. the directory `gridfs/store` of the user's data home
 
 How to reach it (endpoint, region, profile, signing) is then taken, each by itself, from the flags, from the store's own
-table in the file, and, for s3://, from the AWS variables: what is said of one store beats what is said of all.
+table in the file, and, for s3://, from the AWS variables: what is said of one store beats what is said of all. The
+variable AWS_PROFILE is left to the AWS chain, in which keys in the environment beat it, and a profile that was named
+beats them.
 """
 
 from __future__ import annotations
@@ -121,14 +123,14 @@ def _reached_by(settings: StoreSettings, flags: StoreFlags, environment: Environ
         raise InvalidInput(f"{option} means nothing for the store {settings.url}", remedy=remedy)
     if not is_s3:
         return settings
-    endpoint_url = flags.endpoint_url or settings.endpoint_url or environment.aws_endpoint_url
+    endpoint_url = flags.endpoint_url or settings.endpoint_url or environment.aws.endpoint_url
     if endpoint_url and not endpoint_url.startswith(("http://", "https://")):
         remedy = "write it as https://host or http://host:port"
         raise InvalidInput(f"--endpoint-url '{endpoint_url}' is no address", remedy=remedy)
     return replace(
         settings,
         endpoint_url=endpoint_url.rstrip("/") if endpoint_url else None,
-        region=flags.region or settings.region or environment.aws_region,
-        profile=flags.profile or settings.profile or environment.aws_profile,
+        region=flags.region or settings.region or environment.aws.region,
+        profile=flags.profile or settings.profile,
         sign=settings.sign and not flags.no_sign_request,
     )

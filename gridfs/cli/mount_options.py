@@ -114,7 +114,7 @@ def _split(texts: tuple[str, ...]) -> list[str]:
 
 
 _SO_ANYWAY = frozenset(
-    "ro defaults nosuid nodev default_permissions _netdev nofail auto noauto user nouser users".split()
+    ("ro", "defaults", "nosuid", "nodev", "default_permissions", "_netdev", "nofail", "auto", "noauto", "user", "users")
 )
 """What fstab and mount(8) say, and what is so without saying or concerns only them."""
 
@@ -131,7 +131,7 @@ def _known_options(options: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str,
         elif option == "allow_other":
             spelled["allow_other"] = True
         elif option == "rw":
-            raise InvalidInput("a datastore can't be mounted with -o rw", remedy="a version never changes; leave it out")
+            raise InvalidInput("-o rw: a version never changes", remedy="leave it out")
         elif option not in _SO_ANYWAY and not option.startswith("x-"):
             rest.append(option)
     return tuple(rest), spelled

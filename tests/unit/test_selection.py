@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gridfs.config import Environment, Paths, StoreSettings
+from gridfs.config import AwsEnvironment, Environment, Paths, StoreSettings
 from gridfs.config_file import ConfigFile
 from gridfs.errors import InvalidInput
 from gridfs.selection import SelectedStore, StoreFlags, select_store
@@ -51,15 +51,15 @@ def test_a_store_by_name_carries_its_settings_and_its_cluster():
 
 
 def test_flags_beat_the_stores_table_and_that_beats_the_aws_environment():
-    environment = Environment(aws_endpoint_url="http://aws", aws_region="aws-1", aws_profile="aws")
+    environment = Environment(aws=AwsEnvironment("http://aws", "aws-1"))
     selected = select(StoreFlags(cluster="lab", region="flag-1"), environment, FILE)
-    assert selected.settings == StoreSettings("s3://lab/grid", "https://s3.lab.example", "flag-1", "aws")
+    assert selected.settings == StoreSettings("s3://lab/grid", "https://s3.lab.example", "flag-1")
 
 
 def test_the_aws_environment_is_honoured_for_s3_only():
-    environment = Environment(aws_endpoint_url="http://localhost:9000/", aws_region="r", aws_profile="p")
+    environment = Environment(aws=AwsEnvironment("http://localhost:9000/", "r"))
     assert select(StoreFlags(store="s3://b"), environment).settings == StoreSettings(
-        "s3://b", "http://localhost:9000", "r", "p"
+        "s3://b", "http://localhost:9000", "r"
     )
     assert select(StoreFlags(store="/d"), environment).settings == StoreSettings("file:///d")
 
