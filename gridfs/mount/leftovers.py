@@ -23,6 +23,8 @@ import select
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from gridfs.mount.mounts import current
+
 
 class Leftovers:
     """The records of one user on this node, in *directory* (private, below the runtime directory)."""
@@ -117,19 +119,11 @@ def users(path: PurePosixPath) -> Iterator[int]:
             if namespace in seen:
                 continue
             seen.add(namespace)
-            with open(f"/proc/{pid}/mountinfo", "rb") as table:
-                points = [_unescape(line.split(b" ", 5)[4]) for line in table]
+            points = [PurePosixPath(mounted.mountpoint) for mounted in current(pid)]
         except OSError:  # ended meanwhile, or another user's, who cannot have mounted on a directory of ours
             continue
         if any(path == point or path in point.parents for point in points):
             yield int(pid)
-
-
-def _unescape(raw: bytes) -> PurePosixPath:
-    """A path of mountinfo, in which white space and backslashes are octal (proc_pid_mountinfo(5))."""
-    for escaped, plain in (rb"\040", b" "), (rb"\011", b"\t"), (rb"\012", b"\n"), (rb"\134", b"\\"):
-        raw = raw.replace(escaped, plain)
-    return PurePosixPath(os.fsdecode(raw))
 
 
 def _wait_for_end(pid: int) -> None:

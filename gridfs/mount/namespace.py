@@ -7,24 +7,24 @@ scheduler sees the job itself. Order of the acts, each needing the one before:
    itself). The process must have one thread: nothing that starts threads (obstore) may have run in it.
 2. All mounts become slaves: what the host mounts later still appears, what the run mounts stays its own.
 3. Directories of the plan are rebuilt on tmpfs (mount/view says when). `/` itself takes pivot_root(2).
-4. Each datastore is attached at its path: a read-only overlay over the daemon's mount where the kernel grants it (the
-   veil: it answers Python's isatty() without a message to the daemon), else a bind mount.
+4. Each datastore is attached at its path, under the veil where the kernel grants it (mount/veil).
 5. An ordinary user keeps CAP_SYS_ADMIN over the new namespace across exec, and only that: it lets `grid mount` and a
    nested `grid run` work inside, where fusermount3 has lost its setuid bit.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import stat
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from gridfs.errors import InvalidInput, Unsupported
 from gridfs.mount import syscalls
+from gridfs.mount.requirements import may_mount
+from gridfs.mount.spec import SOURCE_PREFIX
 from gridfs.mount.syscalls import MountFlag, UmountFlag
+from gridfs.mount.veil import show
 from gridfs.mount.view import Placement, Rebuilt, ViewPlan
 
 REBUILT_ENTRIES_MAX = 1000
@@ -41,7 +41,7 @@ def enter(plan: ViewPlan, scratch: Path, *, veil: bool = True) -> None:
     InvalidInput when a directory can't be rebuilt.
     """
     directory = os.getcwd()
-    unprivileged = not syscalls.has_capability(syscalls.CAP_SYS_ADMIN)
+    unprivileged = not may_mount()
     _unshare(with_user_namespace=unprivileged)
     syscalls.mount("none", "/", None, MountFlag.REC | MountFlag.SLAVE)
     empty = scratch / "empty"  # overlayfs wants a second layer
@@ -52,7 +52,7 @@ def enter(plan: ViewPlan, scratch: Path, *, veil: bool = True) -> None:
         else:
             _rebuild(rebuilt)
     for placement in plan.placements:
-        _attach(placement, empty if veil else None)
+        _attach(placement, empty, veil=veil)
     os.chdir(directory)  # through the new mounts: the old directory still points below them
     if unprivileged:
         syscalls.keep_only_capability_across_exec(syscalls.CAP_SYS_ADMIN)
@@ -78,24 +78,14 @@ def _unshare(*, with_user_namespace: bool) -> None:
         ) from error
 
 
-def _attach(placement: Placement, empty: Path | None) -> None:
-    if empty is not None:
-        with contextlib.suppress(OSError):  # a kernel that denies it here: the bind mount below shows the same tree
-            layers = f"lowerdir={_layer(placement.source)}:{_layer(empty)}"
-            syscalls.mount("gridfs", placement.path, "overlay", MountFlag.RDONLY, layers)
-            return
+def _attach(placement: Placement, empty: Path, *, veil: bool) -> None:
     try:
-        syscalls.mount(placement.source, placement.path, None, MountFlag.BIND)
+        show(Path(placement.source), empty, Path(placement.path), f"{SOURCE_PREFIX}{placement.label}", veil=veil)
     except OSError as error:
         raise InvalidInput(
             f"{placement.label} can't be mounted at {placement.path}: {error.strerror}",
             remedy="choose another directory by --datastore_mount_dir",
         ) from error
-
-
-def _layer(path: PurePosixPath | Path) -> str:
-    """A path inside overlayfs's option, where a colon ends a layer and a comma the option."""
-    return re.sub(r"([\\\\:,])", r"\\\1", str(path))
 
 
 def _rebuild(rebuilt: Rebuilt) -> None:
