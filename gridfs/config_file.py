@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +68,8 @@ class _Parser:
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
+        import tomllib  # 3 ms that most commands, having no file, need not pay
+
         self._lines = text.splitlines()
         try:
             self._document = tomllib.loads(text)
