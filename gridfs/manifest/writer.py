@@ -108,15 +108,16 @@ class ManifestWriter:
         if size_bytes <= 0:
             raise ValueError(f"object {key} is empty: an empty file has no object")
         block_count = -(-size_bytes // self._settings.block_size_bytes)
+        if self._settings.mode is Mode.NO_COPY:
+            if etag is None:
+                raise ValueError(f"object {key} of a no-copy version needs its ETag")
+        elif checksums is None or len(checksums) != block_count * CHECKSUM_SIZE_BYTES:
+            raise ValueError(f"object {key} has {block_count} blocks and needs a checksum for each")
         number = self._usage.append()
         self._objects.append((number, key, size_bytes, self._block_count, etag, last_modified_ns))
         self._block_count += block_count
-        if self._settings.mode is Mode.COPY:
-            if checksums is None or len(checksums) != block_count * CHECKSUM_SIZE_BYTES:
-                raise ValueError(f"object {key} has {block_count} blocks and needs a checksum for each")
+        if checksums is not None:
             self._connection.execute("INSERT INTO checksum VALUES (?, ?)", (number, checksums))
-        elif etag is None:
-            raise ValueError(f"object {key} of a no-copy version needs its ETag")
         if len(self._objects) >= _BATCH_ROWS:
             self._flush()
         return number
