@@ -140,6 +140,8 @@ class Environment:
     cache_dir: str | None = None
     max_cache_size: str | None = None
     memory_target: str | None = None
+    completion: str | None = None
+    """What a shell asks of click: `bash_source`, `bash_complete`, ..."""
     aws: AwsEnvironment = field(default_factory=AwsEnvironment)
 
     @classmethod
@@ -152,6 +154,7 @@ class Environment:
             cache_dir=env.get("GRIDFS_CACHE_DIR") or None,
             max_cache_size=env.get("GRIDFS_MAX_CACHE_SIZE") or None,
             memory_target=env.get("GRIDFS_MEMORY_TARGET") or None,
+            completion=env.get("_GRID_COMPLETE") or None,
             aws=AwsEnvironment.from_environment(env if environ is not None else None),
         )
 

@@ -61,8 +61,19 @@ def run(arguments: Sequence[str]) -> int:
     """Runs `grid` with *arguments* and returns its exit code; never raises."""
     invocation = Invocation()
     try:
-        grid.main(list(arguments), prog_name="grid", standalone_mode=False, obj=invocation)
+        if invocation.environment.completion:
+            complete(invocation.environment.completion)
+        # Not grid.main(): it would turn a closed pipe into a plain exit with 1.
+        with grid.make_context("grid", list(arguments), obj=invocation) as context:
+            grid.invoke(context)
         sys.stdout.flush()
     except BaseException as error:
         return end_with(error, invocation)
     return 0
+
+
+def complete(instruction: str) -> None:
+    """Answers a shell that asks for completions, or for the script that asks (docs/commands.md)."""
+    from click.shell_completion import shell_complete
+
+    raise SystemExit(shell_complete(grid, {}, "grid", "_GRID_COMPLETE", instruction))

@@ -27,10 +27,8 @@ def end_with(error: BaseException, invocation: Invocation) -> int:
     error = single_cause(error)
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
-        error = error.__context__  # click turns it into an exit with 1
     if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else 1
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, BrokenPipeError):
         _discard_stdout()
         return EXIT_BROKEN_PIPE
