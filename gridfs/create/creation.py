@@ -1,0 +1,204 @@
+"""One creation from end to end: source, journal, objects, manifest, commit record.
+
+    claim the journal -> scan -> read, pack and upload what is not durable yet -> sync -> manifest -> commit
+
+The order is the invariant: a commit record names only what is durable (invariant 1), and until it is put there is no
+version (7). A crash at any step leaves a journal, and perhaps objects that no version names: the next run of the same
+request goes on with both, and garbage collection takes the objects otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import trio
+
+from gridfs import __version__
+from gridfs.catalog import Catalog
+from gridfs.catalog_keys import manifest_key, object_key
+from gridfs.config import BLOCK_SIZE_BYTES, PACK_SIZE_BYTES, Paths
+from gridfs.create.compose import write_manifest
+from gridfs.create.folder import local_source
+from gridfs.create.groups import single_error
+from gridfs.create.journal import Journal
+from gridfs.create.progress import Progress
+from gridfs.create.publish import Publisher, PublishSettings
+from gridfs.create.request import CreateRequest, SourceKind
+from gridfs.create.source import ListedSource
+from gridfs.create.workplace import claimed, discard
+from gridfs.errors import GridfsError, InvalidInput, Unsupported
+from gridfs.manifest.schema import ManifestInfo, ManifestSettings
+from gridfs.model import Version
+from gridfs.store.base import ObjectStore
+
+_REPORT_INTERVAL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemCount:
+    """How often one thing could not be represented (the names are in the manifest)."""
+
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateResult:
+    """What a creation has made."""
+
+    version: Version
+    sent_bytes: int
+    """Bytes of objects that this run uploaded."""
+    reused_files: int
+    """Files that this run did not have to read, because an earlier run or version holds them."""
+    reused_bytes: int
+    problems: tuple[ProblemCount, ...]
+
+
+async def create_datastore(
+    request: CreateRequest,
+    store: ObjectStore,
+    paths: Paths,
+    progress: Progress,
+    *,
+    block_size_bytes: int = BLOCK_SIZE_BYTES,
+    pack_size_bytes: int = PACK_SIZE_BYTES,
+) -> CreateResult:
+    """Makes the next version of `request.name`.
+
+    Whatever it raises, no version exists (but see Catalog.commit for a lost answer), and the same request
+    continues where this one ended. Raises NotFound, InvalidInput, AccessDenied or SourceProblem for the source,
+    and what the store raises.
+    """
+    source = _open_source(request, store, paths)
+    with claimed(paths, request, store.url) as directory:
+        journal = Journal(directory / "journal.sqlite")
+        settings = PublishSettings(
+            block_size_bytes,
+            lambda object_id: object_key(request.name, object_id),
+            request.skip_unreadable,
+            pack_size_bytes,
+        )
+        try:
+            result = await _Creation(request, source, store, journal, directory, progress, settings).run()
+        except GridfsError:
+            if not journal.has_durable():  # nothing that a later run could go on with
+                discard(directory)
+            raise
+        finally:
+            journal.close()
+        discard(directory)
+    return result
+
+
+def _open_source(request: CreateRequest, store: ObjectStore, paths: Paths) -> ListedSource:
+    if request.kind is SourceKind.LOCAL:
+        leave_out = [paths.state, paths.cache, paths.runtime]
+        if store.url.startswith("file://"):
+            leave_out.append(Path(unquote(store.url[len("file://") :])))
+        return local_source(Path(request.source), skip_unreadable=request.skip_unreadable, leave_out=leave_out)
+    raise Unsupported(f"{request.source} can't be a source yet", remedy="give a local folder")
+
+
+class _Creation:
+    def __init__(
+        self,
+        request: CreateRequest,
+        source: ListedSource,
+        store: ObjectStore,
+        journal: Journal,
+        directory: Path,
+        progress: Progress,
+        settings: PublishSettings,
+    ) -> None:
+        self._request = request
+        self._source = source
+        self._store = store
+        self._journal = journal
+        self._directory = directory
+        self._progress = progress
+        self._settings = settings
+
+    async def run(self) -> CreateResult:
+        await self._store.verify_create_only()
+        self._progress.on_phase("scanning")
+        async with self._reporting_scan():
+            self._journal.begin_scan()
+            await self._source.scan(self._journal)
+        await trio.to_thread.run_sync(self._journal.end_scan)
+        if not self._journal.has_entries():
+            self._refuse_empty()
+        unread = await trio.to_thread.run_sync(self._journal.totals, False)
+        reused = await trio.to_thread.run_sync(self._journal.totals, True)
+        self._progress.on_total(unread.files, unread.total_bytes)
+        self._progress.on_phase("reading")
+        publisher = Publisher(self._source, self._journal, self._store, self._settings, self._progress)
+        await publisher.run()
+        self._progress.on_phase("writing the manifest")
+        await self._store.sync()
+        version = await self._commit()
+        problems = tuple(ProblemCount(*row) for row in self._journal.problem_counts())
+        return CreateResult(
+            version,
+            publisher.sent_bytes,
+            reused.files,
+            reused.total_bytes,
+            problems,
+        )
+
+    async def _commit(self) -> Version:
+        path = self._directory / "manifest.sqlite"
+        settings = ManifestSettings(
+            block_size_bytes=self._settings.block_size_bytes,
+            mode=self._request.mode,
+            source=self._source.label,
+            created_by=f"gridfs {__version__}",
+        )
+        info = await trio.to_thread.run_sync(write_manifest, self._journal, path, settings)
+        catalog = Catalog(self._store)
+        packed = await catalog.store_manifest(self._request.name, path)
+        return await catalog.commit(self._draft(info, packed.sha256, packed.size_bytes))
+
+    def _draft(self, info: ManifestInfo, sha256: str, size_bytes: int) -> Version:
+        return Version(
+            name=self._request.name,
+            version=0,
+            created_at="",
+            source=info.source,
+            mode=info.mode,
+            file_count=info.file_count,
+            directory_count=info.directory_count,
+            symlink_count=info.symlink_count,
+            total_bytes=info.total_bytes,
+            manifest_key=manifest_key(self._request.name, sha256),
+            manifest_sha256=sha256,
+            manifest_bytes=size_bytes,
+            problem_count=info.problem_count,
+        )
+
+    def _refuse_empty(self) -> None:
+        left_out = sum(count for _, count in self._journal.problem_counts())
+        detail = f" (what it holds can't be kept: {left_out} entries)" if left_out else ""
+        raise InvalidInput(
+            f"{self._source.label} is empty{detail}", remedy="a datastore needs at least one file or directory"
+        )
+
+    @asynccontextmanager
+    async def _reporting_scan(self) -> AsyncIterator[None]:
+        """Tells how far the scan is, which works in a thread of its own."""
+
+        async def report() -> None:
+            while True:
+                self._progress.on_scan(self._journal.found_files, self._journal.found_bytes)
+                await trio.sleep(_REPORT_INTERVAL_S)
+
+        with single_error():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(report, name="report the scan")
+                yield
+                nursery.cancel_scope.cancel()
+        self._progress.on_scan(self._journal.found_files, self._journal.found_bytes)

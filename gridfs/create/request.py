@@ -1,0 +1,90 @@
+"""What is to be made of what: the request of one creation, kept beside its journal for a `resume` without arguments."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from gridfs.config import StoreSettings
+from gridfs.errors import FormatError, InvalidInput
+from gridfs.model import Mode
+
+
+class SourceKind(StrEnum):
+    """What a source is, told by its spelling alone."""
+
+    LOCAL = "local"
+    BUCKET = "bucket"
+    HTTP = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRequest:
+    """One creation. Two equal requests (for one store) are the same creation: the second continues the first."""
+
+    name: str
+    """Of the datastore, normalised."""
+    source: str
+    """An absolute path, an s3:// or an http(s):// address; never with credentials."""
+    mode: Mode = Mode.COPY
+    skip_unreadable: bool = False
+    """Leave out what can't be read, and report it."""
+    checksum: bool = False
+    """Read every file, also those whose path, size and mtime are those of the version before."""
+    extract: bool = False
+    """Take a local archive apart; an HTTP one always is."""
+    source_settings: StoreSettings | None = None
+    """How to reach a bucket."""
+
+    @property
+    def kind(self) -> SourceKind:
+        return source_kind(self.source)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> CreateRequest:
+        """Raises FormatError when *text* is no request of this version of gridfs."""
+        try:
+            values = json.loads(text)
+            settings = values.pop("source_settings")
+            request = cls(**values, source_settings=None if settings is None else StoreSettings(**settings))
+            return replace(request, mode=Mode(request.mode))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise FormatError(
+                "the journal of this creation is of another version of gridfs", remedy="`grid datastore clearcache`"
+            ) from error
+
+    def key(self, store_url: str) -> str:
+        """Names the creation on this node (16 hex digits)."""
+        return hashlib.sha256(f"{store_url}\n{self.to_json()}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def source_kind(source: str) -> SourceKind:
+    """What *source* is: http(s)://, s3:// in any case, or a path. Raises InvalidInput for another scheme."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
+    scheme = match[1].lower() if match else "file"
+    if scheme in ("http", "https"):
+        return SourceKind.HTTP
+    if scheme in ("s3", "gs", "az"):
+        return SourceKind.BUCKET
+    if scheme == "file":
+        return SourceKind.LOCAL
+    raise InvalidInput(f"{source!r} is no source: {scheme}:// is unknown", remedy="give a folder, s3:// or https://")
+
+
+def absolute_source(source: str) -> str:
+    """*source* as the request has it: paths made absolute (a link stays one), schemes in lower case."""
+    kind = source_kind(source)
+    if kind is not SourceKind.LOCAL:
+        scheme, _, rest = source.partition("://")
+        return f"{scheme.lower()}://{rest}"
+    path = source[len("file://") :] if source.lower().startswith("file://") else source
+    if not path:
+        raise InvalidInput("the source is empty", remedy="give a folder, s3:// or https://")
+    return str(Path(path).expanduser().absolute())

@@ -1,0 +1,144 @@
+"""Where creations keep their journals on this node: <state>/creations/<key of the request>[-n]/.
+
+    request.json   what is being made, and in which store
+    lock           flocked by the process that works on it
+    journal.sqlite
+    manifest.sqlite  the manifest, while it is written
+
+The same request again finds the directory of the one that was interrupted. If that one is still running, a second
+creation begins beside it under the next n: two creations of one name at once make two versions. A directory goes when
+its version is committed; until then its lock says whether somebody works on it, and a killed process holds no lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gridfs.config import Paths, ensure_private
+from gridfs.create.request import CreateRequest
+from gridfs.errors import FormatError
+
+
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """A creation that has not committed."""
+
+    directory: Path
+    request: CreateRequest
+    store_url: str
+    started_at: str
+    """UTC, ISO 8601 with a `Z`."""
+    is_running: bool
+
+
+@contextmanager
+def claimed(paths: Paths, request: CreateRequest, store_url: str) -> Iterator[Path]:
+    """The directory of this creation, for this process alone; removed by `discard` and kept otherwise."""
+    parent = ensure_private(paths.state / "creations")
+    key = request.key(store_url)
+    number = 0
+    while True:
+        directory = parent / (key if number == 0 else f"{key}-{number}")
+        lock = _try_lock(directory)
+        if lock is not None:
+            break
+        number += 1
+    try:
+        file = directory / "request.json"
+        if not file.exists():
+            _write_request(file, request, store_url)
+        yield directory
+    finally:
+        os.close(lock)
+
+
+def discard(directory: Path) -> None:
+    """Forgets a creation; whoever calls this holds its lock."""
+    gone = directory.with_name(f".{directory.name}.{os.getpid()}")
+    directory.rename(gone)
+    shutil.rmtree(gone)
+
+
+def incomplete(paths: Paths) -> list[Incomplete]:
+    """The creations of this node that have not committed, the youngest first. What is damaged is left out."""
+    found = []
+    try:
+        directories = sorted((paths.state / "creations").iterdir())
+    except FileNotFoundError:
+        return []
+    for directory in directories:
+        if not directory.name.startswith("."):
+            try:
+                document = json.loads((directory / "request.json").read_text())
+                request = CreateRequest.from_json(json.dumps(document["request"]))
+                running = _is_locked(directory)
+                found.append(
+                    Incomplete(directory, request, document["store_url"], document["started_at"], running)
+                )
+            except (OSError, ValueError, KeyError, TypeError, FormatError):
+                continue
+    return sorted(found, key=lambda creation: creation.started_at, reverse=True)
+
+
+def clear(paths: Paths) -> int:
+    """Forgets all creations that nobody works on; how many."""
+    count = 0
+    parent = paths.state / "creations"
+    for directory in sorted(parent.iterdir()) if parent.is_dir() else ():
+        if directory.name.startswith("."):
+            shutil.rmtree(directory, ignore_errors=True)
+            continue
+        lock = _try_lock(directory)
+        if lock is not None:
+            discard(directory)
+            os.close(lock)
+            count += 1
+    return count
+
+
+def _write_request(file: Path, request: CreateRequest, store_url: str) -> None:
+    started_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    document = {"request": json.loads(request.to_json()), "store_url": store_url, "started_at": started_at}
+    temporary = file.with_suffix(".new")
+    temporary.write_text(json.dumps(document, indent=1) + "\n")
+    temporary.rename(file)
+
+
+def _try_lock(directory: Path) -> int | None:
+    """A descriptor that holds the lock of *directory*, which is made if need be; None when somebody else has it."""
+    while True:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        path = directory / "lock"
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # finished and removed between the two lines
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.stat().st_ino == os.fstat(lock).st_ino:
+                return lock
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(lock)  # it was removed before we had it
+
+
+def _is_locked(directory: Path) -> bool:
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
