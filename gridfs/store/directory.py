@@ -224,7 +224,7 @@ class DirectoryStore:
         self._unsynced.add(directory.parent)
 
     def _remove(self, path: Path) -> None:
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             path.unlink()
         parent = path.parent
         with suppress(OSError):  # not empty: the end of the loop
