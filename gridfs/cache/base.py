@@ -7,7 +7,7 @@ block in it); an identity names immutable bytes, so an entry can be absent but n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -77,9 +77,12 @@ class BlockCache(Protocol):
         """All bytes of the span, verified; None when any of them is lacking or wrong. Never raises but Cancelled."""
         ...
 
-    def keep(self, part: Part, checksums: Sequence[int]) -> None:
-        """Takes a complete and verified part, with its blocks' checksums; may drop it. The part is pinned while it is
-        needed.
+    def keep(
+        self, span: Span, part: Part, checksums: Sequence[int], on_written: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Takes a complete and verified part, which is the span's, with its blocks' checksums; False: dropped.
+
+        Taken, it calls *on_written* when the buffer is no longer needed; whatever then became of the bytes.
         """
         ...
 

@@ -8,13 +8,15 @@ written, and not a third copy beside the kernel's page cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import trio
 
 from gridfs.cache.base import BlockCache, Checksums, DiskStatistics, Span
+from gridfs.cache.disk import DiskCache
 from gridfs.cache.memory import MemoryCache, Part
+from gridfs.config import CacheSettings
 
 IDLE_S = 5.0
 """A part on disk too leaves memory after one to two of these without a read: the kernel's read-ahead comes within
@@ -50,9 +52,21 @@ class TieredCache:
     async def load(self, span: Span, checksums: Checksums) -> memoryview | None:
         return await self.disk.load(span, checksums) if self.disk is not None else None
 
-    def keep(self, part: Part, checksums: Sequence[int]) -> None:
-        if self.disk is not None:
-            self.disk.keep(part, checksums)
+    def keep(
+        self, span: Span, part: Part, checksums: Sequence[int], on_written: Callable[[], None] = lambda: None
+    ) -> bool:
+        if self.disk is None:
+            return False
+        self.memory.pin(part)
+
+        def written() -> None:
+            self.memory.unpin(part)
+            on_written()
+
+        taken = self.disk.keep(span, part, checksums, written)
+        if not taken:
+            self.memory.unpin(part)
+        return taken
 
     def room_bytes(self) -> int:
         return self.disk.room_bytes() if self.disk is not None else 0
@@ -71,18 +85,18 @@ class TieredCache:
         async with trio.open_nursery() as nursery:
             await nursery.start(disk.run, name="disk cache")
             task_status.started()
-            idle: set[int] = set()
             while True:
                 await trio.sleep(IDLE_S)
-                idle = self._release(disk, idle)
+                self._release_idle(disk)
 
-    def _release(self, disk: DiskTier, idle: set[int]) -> set[int]:
-        """Drops the parts on disk that were idle at the last look too; those that are idle now."""
-        parts = [part for part in self.memory.parts() if disk.holds(part)]
-        marks = {id(part): part for part in parts if not part.read_lately}
-        for key, part in marks.items():
-            if key in idle:
+    def _release_idle(self, disk: DiskTier) -> None:
+        """Drops the parts that are on disk and that nobody has read since the last look."""
+        for part in self.memory.parts():
+            if not part.read_lately and disk.holds(part):
                 self.memory.drop(part)
-        for part in parts:
             part.read_lately = False
-        return set(marks)
+
+
+def open_cache(settings: CacheSettings) -> TieredCache:
+    """The node's cache in the directory of *settings*. Raises what DiskCache raises."""
+    return TieredCache(MemoryCache(), DiskCache(settings))

@@ -112,7 +112,7 @@ class Fetcher:
         have it.
         """
         joined: list[tuple[Run, Part | Flight]] = []
-        for part_run, source in self._survey(obj, run):
+        for part_run, source in self.survey(obj, run):
             if source is not None:
                 joined.append((part_run, source))
                 continue
@@ -138,7 +138,7 @@ class Fetcher:
         """Starts a background flight for blocks that are lacking; the caller holds the budget's reservation for it."""
         return self._start(obj, run, priority)
 
-    def _survey(self, obj: ObjectRecord, run: Run) -> Iterator[tuple[Run, Part | Flight | None]]:
+    def survey(self, obj: ObjectRecord, run: Run) -> Iterator[tuple[Run, Part | Flight | None]]:
         """Cuts *run* by where its blocks are: a part in memory, a flight, or nowhere."""
         identity = obj.identity
         first = run.first
@@ -253,7 +253,7 @@ class Fetcher:
         self.counts[f"gets_{flight.priority.name.lower()}"] += 1
         await self._mend(flight)
         if flight.part is not None:
-            self._cache.keep(flight.part, flight.seen)
+            self._cache.keep(flight.span, flight.part, flight.seen)
 
     def _hold(self, flight: Flight, buffer: memoryview) -> None:
         """The reservation becomes the memory cache's holding, pinned until the flight has landed."""
@@ -303,7 +303,7 @@ class Fetcher:
             expected = flight.expected[len(flight.seen)]
             if next(wrong_blocks(again, [expected], size), None) is not None:
                 raise IntegrityError(
-                    f"bytes {byte_range.start} to {byte_range.stop} of {key} in {self._store.url} are not what was stored",
+                    f"bytes {byte_range.start} to {byte_range.stop} of {key} in {self._store.url} are not as stored",
                     remedy="the object is damaged in the store: restore it, or create the version again",
                 )
             if part.buffer.readonly:

@@ -17,12 +17,13 @@ import trio
 
 from gridfs.cache.base import DiskStatistics
 from gridfs.cache.tiered import TieredCache
-from gridfs.config import READ_TIMEOUT_S
+from gridfs.config import READ_TIMEOUT_S, CacheSettings, MountOptions
 from gridfs.errors import ReadTimeout
 from gridfs.model import Buffer, ByteRange, ObjectRecord
 from gridfs.read.background import Background
-from gridfs.read.budget import Budget
+from gridfs.read.budget import SMALLEST_BUDGET_BYTES, Budget, cgroup_memory_limit_bytes, default_budget_bytes
 from gridfs.read.fetch import Fetcher, slice_of
+from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
 from gridfs.read.plan import Run, blocks_of
 from gridfs.read.prefetch import Outcome, Prefetcher, Priority, may_fill
@@ -38,7 +39,13 @@ class ReaderSettings:
     memory_budget_bytes: int
     read_timeout_s: float = READ_TIMEOUT_S
     prefetch: str = "auto"
-    """`auto`, `none` or `all` (as auto; the daemon starts `warm` beside it)."""
+    """`auto`, `none` or `all`: as auto, and the whole version in the background."""
+
+    @classmethod
+    def of(cls, cache: CacheSettings, options: MountOptions) -> ReaderSettings:
+        """What the user's settings mean on this machine."""
+        budget = cache.memory_target_bytes or default_budget_bytes(cgroup_memory_limit_bytes())
+        return cls(max(budget, SMALLEST_BUDGET_BYTES), options.read_timeout_s, options.prefetch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,28 +148,31 @@ class Reader:
     def _read_scattered(self, obj: ObjectRecord, byte_range: ByteRange) -> Buffer | None:
         """As read_nowait, for bytes in several parts, or on disk with their pages in the kernel's cache."""
         run = blocks_of(byte_range, self._block_size_bytes)
-        parts = [self._memory.find(obj.identity, block) for block in range(run.first, run.stop)]
-        if all(parts):
-            views = []
-            for part in dict.fromkeys(parts):
-                if part is not None:
-                    part.read_lately = True
-                    views.append(part.view(max(byte_range.start, part.start), min(byte_range.stop, part.ready)))
-            if sum(view.nbytes for view in views) == byte_range.size_bytes:
-                self._reads_from_memory += 1
-                self._observe_run(obj, run, Outcome.HIT)
-                return b"".join(views)
-        if any(parts):
-            return None
-        span = self._fetcher.span(obj, run)
-        if self._cache.present(span) < run.block_count:
-            return None
-        data = self._cache.load_nowait(span, self._layout.checksums(obj.number, run.first, run.stop))
-        if data is None:
-            return None
-        self._reads_from_disk += 1
+        views: list[memoryview] = []
+        loaded = False
+        for piece, source in self._fetcher.survey(obj, run):
+            if isinstance(source, Flight):
+                return None
+            span = self._fetcher.span(obj, piece)
+            low, high = max(byte_range.start, span.start_byte), min(byte_range.stop, span.stop_byte)
+            if source is not None:
+                self._memory.touch(source)
+                source.read_lately = True
+                views.append(source.view(low, high))
+                continue
+            if self._cache.present(span) < piece.block_count:
+                return None
+            data = self._cache.load_nowait(span, self._layout.checksums(obj.number, piece.first, piece.stop))
+            if data is None:
+                return None
+            loaded = True
+            views.append(data[low - span.start_byte : high - span.start_byte])
+        if loaded:
+            self._reads_from_disk += 1
+        else:
+            self._reads_from_memory += 1
         self._observe_run(obj, run, Outcome.HIT)
-        return data[byte_range.start - span.start_byte : byte_range.stop - span.start_byte]
+        return views[0] if len(views) == 1 else b"".join(views)
 
     async def read(self, obj: ObjectRecord, byte_range: ByteRange) -> Buffer:
         """The bytes of *byte_range*, which lies inside the object.

@@ -1,0 +1,279 @@
+"""The disk tier: segment files shared by all daemons of the user on this node, verified on every read.
+
+    present        looks at the table of an open segment; opens the segment when asked for it first
+    load_nowait    preadv(RWF_NOWAIT): 128 KiB out of the page cache without a thread
+    load           the same in a thread, when the disk has to be waited for
+    keep           queues a part for writing; a full queue drops it, for a reader never waits for a write
+    run            the writers and the evictor
+
+Whatever is wrong is a miss: a torn write or a flipped bit fails its checksum and is forgotten, a segment of another
+format version is not looked at. A disk that is full or fails turns the tier off, which is logged and shown by
+`grid status`. Nothing is wiped at start.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import trio
+
+from gridfs.cache import evict
+from gridfs.cache.base import Checksums, DiskStatistics, Span
+from gridfs.cache.handles import OpenSegments
+from gridfs.cache.locality import file_system_of, is_network
+from gridfs.cache.memory import Part
+from gridfs.cache.segment import FORMAT_VERSION, Geometry, Mismatch, Segment, blocks_per_segment
+from gridfs.config import MIB, CacheSettings, ensure_private
+from gridfs.errors import Unsupported
+
+logger = logging.getLogger(__name__)
+
+WRITERS = 2
+"""One waits for the disk while the other copies."""
+
+READERS = 32
+"""Threads that wait for the disk: what an SSD answers at once. Not trio's shared 40, which others need."""
+
+QUEUE_LIMIT_BYTES = 64 * MIB
+"""Parts waiting to be written; they are pinned in memory."""
+
+TABLE_FRESH_S = 1.0
+"""A table that lacks a block is read again after this: another daemon may have written it."""
+
+TOUCH_EVERY_S = 10.0
+"""Recency is recorded this exactly; finer would be a write to the inode for each read."""
+
+MEASURE_EVERY_BYTES = 256 * MIB
+"""Written by this process between two looks at the directory: others write too, and other things fill the disk."""
+
+
+class _Write(NamedTuple):
+    span: Span
+    part: Part
+    checksums: Sequence[int]
+    on_written: Callable[[], None]
+
+
+class DiskCache:
+    """A BlockCache in a directory. For trio's thread; `run` must be running for anything to be written."""
+
+    def __init__(self, settings: CacheSettings, *, queue_limit_bytes: int = QUEUE_LIMIT_BYTES) -> None:
+        """Raises Unsupported on a network file system, AccessDenied for someone else's directory, OSError."""
+        self.directory = settings.directory / "blocks"
+        ensure_private(settings.directory)
+        ensure_private(self.directory)
+        kind = file_system_of(self.directory)
+        if is_network(kind):
+            raise Unsupported(
+                f"the cache directory {settings.directory} is on a network file system ({kind})",
+                remedy="name one on a local disk with --cache-dir",
+            )
+        self._segments = OpenSegments(os.fspath(self.directory / str(FORMAT_VERSION)))
+        self._max_size_bytes = settings.max_size_bytes
+        self._queue: deque[_Write] = deque()
+        self._queue_limit_bytes = queue_limit_bytes
+        self._queued_bytes = 0
+        self._parked = trio.lowlevel.ParkingLot()
+        self._reader_threads = trio.CapacityLimiter(READERS)
+        self._writer_threads = trio.CapacityLimiter(WRITERS)
+        self._usage = evict.Usage(0, 0, 0)
+        self._unmeasured_bytes = 0
+        self._evicting = trio.Lock()
+        self._off_reason: str | None = None
+        self._read_bytes = 0
+        self._written_bytes = 0
+        self._dropped_bytes = 0
+        self._mismatches = 0
+        self._evicted_segments = 0
+
+    def present(self, span: Span) -> int:
+        segment = self._segment(span)
+        if segment is None:
+            return 0
+        end = min(span.stop, segment.geometry.first_block + segment.geometry.block_count)
+        if segment.table is None and not self._read_table(segment):
+            return end - span.first  # to know it, a disk would have to be waited for: `load` does
+        there = segment.present(span.first, end)
+        if not there and time.monotonic() - segment.table_read_s > TABLE_FRESH_S and self._read_table(segment):
+            there = segment.present(span.first, end)
+        return there
+
+    def load_nowait(self, span: Span, checksums: Checksums) -> memoryview | None:
+        segment = self._whole(span)
+        if segment is None:
+            return None
+        try:
+            return self._used(segment, segment.read(span, checksums, nowait=True))
+        except (OSError, Mismatch) as error:
+            self._failed_read(segment, error)
+            return None
+
+    async def load(self, span: Span, checksums: Checksums) -> memoryview | None:
+        segment = self._whole(span)
+        if segment is None:
+            return None
+        read = partial(segment.read, span, checksums, nowait=False)
+        try:
+            with self._segments.using(segment):
+                return self._used(segment, await trio.to_thread.run_sync(read, limiter=self._reader_threads))
+        except (OSError, Mismatch) as error:
+            self._failed_read(segment, error)
+            return None
+
+    def keep(
+        self, span: Span, part: Part, checksums: Sequence[int], on_written: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Queues *part*; False when it is dropped. *on_written* is called when its buffer is no longer needed."""
+        if self._off_reason is not None:
+            return False
+        if self._queued_bytes + span.size_bytes > self._queue_limit_bytes:
+            self._dropped_bytes += span.size_bytes
+            return False
+        self._queue.append(_Write(span, part, checksums, on_written))
+        self._queued_bytes += span.size_bytes
+        self._parked.unpark()
+        return True
+
+    def holds(self, part: Part) -> bool:
+        """Whether all of *part* is known to have been written."""
+        segment = self._segments.peek(part.identity, part.first_block // blocks_per_segment(part.block_size_bytes))
+        wanted = part.stop_block - part.first_block
+        return segment is not None and segment.present(part.first_block, part.stop_block) == wanted
+
+    def room_bytes(self) -> int:
+        return max(0, self._usage.room_bytes - self._unmeasured_bytes - self._queued_bytes)
+
+    def statistics(self) -> DiskStatistics:
+        return DiskStatistics(
+            directory=os.fspath(self.directory),
+            active=self._off_reason is None,
+            reason=self._off_reason,
+            limit_bytes=self._usage.limit_bytes,
+            used_bytes=self._usage.used_bytes + self._unmeasured_bytes,
+            read_bytes=self._read_bytes,
+            written_bytes=self._written_bytes,
+            dropped_bytes=self._dropped_bytes,
+            queued_bytes=self._queued_bytes,
+            mismatches=self._mismatches,
+            evicted_segments=self._evicted_segments,
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Writes what `keep` took and evicts, until cancelled; then closes its files."""
+        try:
+            await self._make_room(0)
+            async with trio.open_nursery() as nursery:
+                for number in range(WRITERS):
+                    nursery.start_soon(self._write_queued, name=f"cache writer {number}")
+                task_status.started()
+        finally:
+            self._segments.close()
+
+    async def _write_queued(self) -> None:
+        while True:
+            if not self._queue:
+                await self._parked.park()
+                continue
+            item = self._queue.popleft()
+            try:
+                await self._write(item)
+            except OSError as error:
+                self._turn_off(error)
+            finally:
+                self._queued_bytes -= item.span.size_bytes
+                item.on_written()
+
+    async def _write(self, item: _Write) -> None:
+        span = item.span
+        if self._unmeasured_bytes > MEASURE_EVERY_BYTES or self.room_bytes() < span.size_bytes:
+            await self._make_room(span.size_bytes)
+        if self._off_reason is not None or self._usage.room_bytes - self._unmeasured_bytes < span.size_bytes:
+            self._dropped_bytes += span.size_bytes
+            return
+        segment = self._segments.get(span)
+        if segment is None or segment.unlinked:
+            geometry = Geometry.of(span)
+            segment = Segment.open(self._segments.path(geometry), geometry, create=True)
+            if segment is None:
+                return
+            self._segments.add(segment)
+        with self._segments.using(segment):
+            write = partial(segment.write, span, item.part.buffer, item.checksums)
+            await trio.to_thread.run_sync(write, limiter=self._writer_threads)
+        self._unmeasured_bytes += span.size_bytes
+        self._written_bytes += span.size_bytes
+
+    async def _make_room(self, wanted_bytes: int) -> None:
+        """Measures the cache, and evicts if *wanted_bytes* do not fit; one task at a time."""
+        async with self._evicting:
+            if self._unmeasured_bytes <= MEASURE_EVERY_BYTES and self.room_bytes() >= wanted_bytes > 0:
+                return
+            look = partial(evict.evict, self.directory, self._max_size_bytes, wanted_bytes)
+            try:
+                self._usage, removed = await trio.to_thread.run_sync(look, limiter=self._writer_threads)
+            except OSError as error:
+                self._turn_off(error)
+                return
+            self._unmeasured_bytes = 0
+            self._evicted_segments += len(removed)
+            self._segments.drop_unlinked()
+
+    def _segment(self, span: Span) -> Segment | None:
+        if self._off_reason is not None:
+            return None
+        try:
+            return self._segments.get(span)
+        except OSError as error:
+            self._turn_off(error)
+            return None
+
+    def _whole(self, span: Span) -> Segment | None:
+        """The segment, if the span lies in one."""
+        per_segment = blocks_per_segment(span.block_size_bytes)
+        if span.first // per_segment != (span.stop - 1) // per_segment:
+            return None
+        return self._segment(span)
+
+    def _read_table(self, segment: Segment) -> bool:
+        try:
+            done = segment.read_table(nowait=True)
+        except OSError as error:
+            self._turn_off(error)
+            return False
+        if done:
+            segment.table_read_s = time.monotonic()
+        return done
+
+    def _used(self, segment: Segment, data: memoryview | None) -> memoryview | None:
+        if data is not None:
+            self._read_bytes += data.nbytes
+            now_s = time.monotonic()
+            if now_s - segment.touched_s > TOUCH_EVERY_S:
+                segment.touched_s = now_s
+                os.utime(segment.fd)
+        return data
+
+    def _failed_read(self, segment: Segment, error: OSError | Mismatch) -> None:
+        if isinstance(error, OSError):
+            self._turn_off(error)
+            return
+        self._mismatches += 1
+        logger.warning("cache: block %d of %s is damaged and fetched again", error.block, segment.geometry.identity)
+        try:
+            segment.forget(error.block)
+        except OSError as failure:
+            self._turn_off(failure)
+
+    def _turn_off(self, error: OSError) -> None:
+        if self._off_reason is not None:
+            return
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        self._off_reason = f"{'the disk is full' if full else 'the disk fails'}: {error}"
+        logger.error("the disk cache in %s is turned off, %s", self.directory, self._off_reason)

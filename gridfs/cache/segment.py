@@ -1,0 +1,227 @@
+"""One segment file: up to 8 MiB of an object's blocks, with a table of what is there. Format: docs/cache-format.md.
+
+    0      header, 128 bytes: whose blocks these are, and a checksum of that
+    128    table, 16 bytes a block: xxh3_64 of the block, its length (0: absent)
+    ...    zeros up to a multiple of 4096
+    data   block i of the segment at i times the block size; what is absent is a hole
+
+Nothing is synced and nothing is ever renamed: data is written before its table entry, a reader verifies every block,
+and so the state after a crash at any point is at worst a miss. Two daemons may write one segment at once: both write
+the same bytes to the same places, because an identity names immutable bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xxhash import xxh3_64_intdigest
+
+from gridfs.cache.base import Checksums, Span
+from gridfs.config import PART_SIZE_BYTES
+from gridfs.model import Buffer
+
+MAGIC = b"gridfsSG"
+FORMAT_VERSION = 1
+HEADER = struct.Struct("<8sIIQII32s")
+"""Magic, format version, block size, object size, number of the segment in its object, blocks in it, identity."""
+HEADER_SIZE_BYTES = 128
+ENTRY = struct.Struct("<QII")
+"""Checksum, length, zero."""
+PAGE_SIZE_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Where things lie in one segment."""
+
+    identity: str
+    object_size_bytes: int
+    block_size_bytes: int
+    number: int
+
+    @classmethod
+    def of(cls, span: Span) -> Geometry:
+        """Of the segment that holds the span's first block."""
+        number = span.first // blocks_per_segment(span.block_size_bytes)
+        return cls(span.identity, span.object_size_bytes, span.block_size_bytes, number)
+
+    @property
+    def first_block(self) -> int:
+        return self.number * blocks_per_segment(self.block_size_bytes)
+
+    @property
+    def block_count(self) -> int:
+        whole = -(-self.object_size_bytes // self.block_size_bytes)
+        return min(blocks_per_segment(self.block_size_bytes), whole - self.first_block)
+
+    @property
+    def data_offset(self) -> int:
+        table_end = HEADER_SIZE_BYTES + ENTRY.size * self.block_count
+        return -(-table_end // PAGE_SIZE_BYTES) * PAGE_SIZE_BYTES
+
+    def header(self) -> bytes:
+        packed = HEADER.pack(
+            MAGIC,
+            FORMAT_VERSION,
+            self.block_size_bytes,
+            self.object_size_bytes,
+            self.number,
+            self.block_count,
+            self.identity.encode("ascii"),
+        )
+        return (packed + xxh3_64_intdigest(packed).to_bytes(8, "little")).ljust(HEADER_SIZE_BYTES, b"\0")
+
+    def name(self) -> str:
+        """Below the directory of this format: spread over 256 directories by the identity's first two digits."""
+        return f"{self.identity[:2]}/{self.identity}.{self.number}"
+
+
+def blocks_per_segment(block_size_bytes: int) -> int:
+    return max(1, PART_SIZE_BYTES // block_size_bytes)
+
+
+class Mismatch(Exception):
+    """A block on disk is not what it should be: torn, flipped, or of another writer's."""
+
+    def __init__(self, block: int) -> None:
+        super().__init__(f"block {block} differs from its checksum")
+        self.block = block
+
+
+class Segment:
+    """An open segment file. Its methods may run in any thread, except those that say otherwise; they raise OSError."""
+
+    def __init__(self, geometry: Geometry, fd: int) -> None:
+        self.geometry = geometry
+        self.fd = fd
+        self.table: list[tuple[int, int]] | None = None
+        """Checksum and length of each block as last read from the file; None: not read yet."""
+        self.table_read_s = 0.0
+        self.touched_s = 0.0
+        self.users = 0
+        """Threads at work on it; it is closed when the last has left."""
+        self.retired = False
+
+    @classmethod
+    def open(cls, path: str, geometry: Geometry, *, create: bool = False) -> Segment | None:
+        """Opens it, or returns None when there is none (and *create* is false)."""
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+        try:
+            fd = os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            if not create:
+                return None
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            fd = os.open(path, flags, 0o600)
+        return cls(geometry, fd)
+
+    def close(self) -> None:
+        os.close(self.fd)
+        self.fd = -1
+
+    def read_table(self, *, nowait: bool) -> bool:
+        """Reads header and table; False if that would wait for a disk. A foreign file has an empty table."""
+        wanted = HEADER_SIZE_BYTES + ENTRY.size * self.geometry.block_count
+        buffer = bytearray(wanted)
+        count = _preadv(self.fd, memoryview(buffer), 0, nowait=nowait)
+        if count is None:
+            return False
+        entries: list[tuple[int, int]] = [(0, 0)] * self.geometry.block_count
+        if count == wanted and buffer[:HEADER_SIZE_BYTES] == self.geometry.header():
+            table = memoryview(buffer)[HEADER_SIZE_BYTES:]
+            entries = [(checksum, length) for checksum, length, _ in ENTRY.iter_unpack(table)]
+        self.table = entries
+        return True
+
+    def present(self, first: int, stop: int) -> int:
+        """How many of the object's blocks *first* to *stop* are there, from the front on. Needs the table."""
+        table = self.table or []
+        base = self.geometry.first_block
+        for block in range(first, min(stop, base + len(table))):
+            if not table[block - base][1]:
+                return block - first
+        return max(0, min(stop, base + len(table)) - first)
+
+    def read(self, span: Span, checksums: Checksums, *, nowait: bool) -> memoryview | None:
+        """The span's bytes, verified; None when absent, or when that would wait for a disk. Raises Mismatch."""
+        if self.table is None and not self.read_table(nowait=nowait):
+            return None
+        base, size = self.geometry.first_block, span.block_size_bytes
+        if self.present(span.first, span.stop) < span.stop - span.first or self.table is None:
+            return None
+        data = memoryview(bytearray(span.size_bytes))
+        offset = self.geometry.data_offset + (span.first - base) * size
+        count = _preadv(self.fd, data, offset, nowait=nowait)
+        if count is None:
+            return None
+        for position, block in enumerate(range(span.first, span.stop)):
+            expected = self.table[block - base][0] if checksums is None else checksums[position]
+            end = min((position + 1) * size, span.size_bytes)
+            if end > count or xxh3_64_intdigest(data[position * size : end]) != expected:
+                raise Mismatch(block)
+        return data
+
+    def write(self, span: Span, data: Buffer, checksums: Sequence[int]) -> None:
+        """Writes the span's blocks, then their entries. A file that is new, foreign or damaged is begun afresh."""
+        geometry = self.geometry
+        if os.pread(self.fd, HEADER_SIZE_BYTES, 0) != geometry.header():
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, geometry.header(), 0)
+            self.table = None
+        base, size = geometry.first_block, span.block_size_bytes
+        _pwrite_all(self.fd, data, geometry.data_offset + (span.first - base) * size)
+        entries = b"".join(
+            ENTRY.pack(checksum, min(size, span.object_size_bytes - block * size), 0)
+            for block, checksum in zip(range(span.first, span.stop), checksums, strict=True)
+        )
+        _pwrite_all(self.fd, entries, HEADER_SIZE_BYTES + ENTRY.size * (span.first - base))
+        self.read_table(nowait=False)
+
+    def forget(self, block: int) -> None:
+        """Marks a block as absent, here and in the file."""
+        position = block - self.geometry.first_block
+        if self.table is not None:
+            self.table[position] = (0, 0)
+        os.pwrite(self.fd, bytes(ENTRY.size), HEADER_SIZE_BYTES + ENTRY.size * position)
+
+    @property
+    def unlinked(self) -> bool:
+        """Whether an evictor has removed the file: what is written now would be lost."""
+        return os.fstat(self.fd).st_nlink == 0
+
+
+_WOULD_WAIT = frozenset({errno.EAGAIN, errno.EOPNOTSUPP})
+
+
+def _preadv(fd: int, buffer: memoryview, offset: int, *, nowait: bool) -> int | None:
+    """Bytes read, fewer only at the end of the file; None if *nowait* and a disk would have to be waited for.
+
+    RWF_NOWAIT answers EAGAIN, or a short count, when not all pages are there; tmpfs and some overlays know it not and
+    say EOPNOTSUPP: their reads go to a thread like any other.
+    """
+    if nowait:
+        try:
+            count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno in _WOULD_WAIT:
+                return None
+            raise
+        return count if count == buffer.nbytes else None
+    done = 0
+    while done < buffer.nbytes:
+        count = os.preadv(fd, [buffer[done:]], offset + done)
+        if not count:
+            break
+        done += count
+    return done
+
+
+def _pwrite_all(fd: int, data: Buffer, offset: int) -> None:
+    view = memoryview(data)
+    while view.nbytes:
+        count = os.pwrite(fd, view, offset)
+        view, offset = view[count:], offset + count
