@@ -59,7 +59,7 @@ async def _open_raw(settings: StoreSettings, aws: AwsEnvironment) -> ObjectStore
     if scheme in ("", "file"):
         from gridfs.store.directory import DirectoryStore
 
-        return DirectoryStore(directory_of(settings.url))
+        return DirectoryStore(_checked(directory_of(settings.url)))
     if scheme == "s3":
         from gridfs.store.objects import BucketStore
 
@@ -67,6 +67,13 @@ async def _open_raw(settings: StoreSettings, aws: AwsEnvironment) -> ObjectStore
         prefix = url.prefix.strip("/")
         return BucketStore(await bucket_address(url.bucket, settings, aws), f"{prefix}/" if prefix else "")
     raise Unsupported(f"{settings.url}: stores of scheme {scheme}:// are not supported", remedy="use file:// or s3://")
+
+
+def _checked(directory: Path) -> Path:
+    """*directory*, which need not exist yet, but may be nothing else."""
+    if directory.exists() and not directory.is_dir():
+        raise InvalidInput(f"the store {directory} is no directory", remedy="name a directory, or one that is yet to be")
+    return directory
 
 
 def scheme_of(url: str) -> str:
