@@ -72,7 +72,7 @@ async def _open_raw(settings: StoreSettings, aws: AwsEnvironment) -> ObjectStore
 def _checked(directory: Path) -> Path:
     """*directory*, which need not exist yet, but may be nothing else."""
     if directory.exists() and not directory.is_dir():
-        raise InvalidInput(f"the store {directory} is no directory", remedy="name a directory, or one that is yet to be")
+        raise InvalidInput(f"the store {directory} is no directory", remedy="name a directory")
     return directory
 
 
