@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import site
 import subprocess
 import sys
 import tempfile
@@ -156,8 +155,8 @@ def _namespace(stage: Path, uid: int, home: Path) -> Iterator[int]:
 
 def _needed_trees() -> list[str]:
     """The Python that runs this, its packages and the repository, where a directory above them is closed to others."""
-    candidates = {sys.prefix, sys.base_prefix, str(REPOSITORY), *site.getsitepackages()}
-    closed = {tree for tree in candidates if any(not _is_open(parent) for parent in Path(tree).parents)}
+    candidates = (sys.prefix, sys.base_prefix, str(REPOSITORY))
+    closed = {tree for tree in candidates if not all(_is_open(parent) for parent in Path(tree).parents)}
     return sorted(tree for tree in closed if not any(str(parent) in closed for parent in Path(tree).parents))
 
 
