@@ -44,6 +44,9 @@ ANNOUNCEMENT_EXPIRY_S = 300.0
 """An announced removal is over after this at the latest: the collector stops by its own clock at a third of it. So long
 a creator waits if a collector was killed in the middle of one."""
 
+FORMAT = 1
+"""Of a lease's content."""
+
 _WAIT_FOR_REMOVAL_S = 2.0
 
 _log = logging.getLogger(__name__)
@@ -60,13 +63,15 @@ class LeaseRecord:
 
 def format_lease(record: LeaseRecord) -> bytes:
     """The content of a lease's object."""
-    return json.dumps({"versions": record.versions, "since_ns": record.since_ns}).encode()
+    return json.dumps({"format": FORMAT, "versions": record.versions, "since_ns": record.since_ns}).encode()
 
 
 def parse_lease(data: Buffer, key: str) -> LeaseRecord:
     """Raises FormatError; a collector that meets it removes nothing."""
     try:
         document = json.loads(bytes(data))
+        if document["format"] > FORMAT:
+            raise FormatError(f"the lease {key} is of a newer gridfs", remedy="collect garbage with that one")
         since_ns = document["since_ns"]
         return LeaseRecord(tuple(map(int, document["versions"])), None if since_ns is None else int(since_ns))
     except (ValueError, KeyError, TypeError) as error:
@@ -149,10 +154,8 @@ async def take_lease(
 
 async def _is_removing(store: ObjectStore, name: str, now_ns: int) -> bool:
     """Whether a removal was announced that can still be going on at *now_ns* of the store's clock."""
-    async for announced in store.list(collections_prefix(name)):
-        if now_ns - announced.last_modified_ns < ANNOUNCEMENT_EXPIRY_S * 1e9:
-            return True
-    return False
+    announced = [head.last_modified_ns async for head in store.list(collections_prefix(name))]
+    return any(now_ns - announced_ns < ANNOUNCEMENT_EXPIRY_S * 1e9 for announced_ns in announced)
 
 
 async def live_leases(store: ObjectStore, name: str, now_ns: int) -> list[tuple[ObjectHead, LeaseRecord]]:
