@@ -122,7 +122,7 @@ def ordinary_user() -> Iterator[OrdinaryUser]:
         os.chown(home, uid, uid)
         variables |= {"USER": NAME, "LOGNAME": NAME}
         with _namespace(directory / "stage", uid, home) as pid:
-            enter = ("nsenter", f"--mount=/proc/{pid}/ns/mnt", f"--wd={home}")
+            enter = ("nsenter", f"--mount=/proc/{pid}/ns/mnt", f"--root=/proc/{pid}/root", f"--wd={home}")
             become = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all")
             yield OrdinaryUser(NAME, uid, uid, home, Path(sys.executable), enter + become, variables)
     finally:
