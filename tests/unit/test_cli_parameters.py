@@ -1,0 +1,88 @@
+"""What people write on the command line, and what is refused with the right spelling."""
+
+from __future__ import annotations
+
+import os
+
+import click
+import pytest
+
+from gridfs.cli.invocation import Invocation
+from gridfs.cli.mount_options import mount_options, mount_settings
+from gridfs.cli.parameters import DURATION, GROUP, PERMISSION_BITS, SIZE, SPEC, USER
+from gridfs.config import GIB, MIB, Environment, MountOptions
+from gridfs.errors import InvalidInput
+from gridfs.model import VersionSpec
+
+MEANINGS = [
+    (SIZE, "200GiB", 200 * GIB),
+    (SIZE, "64m", 64 * MIB),
+    (SIZE, "1.5 KB", 1536),
+    (SIZE, "4096", 4096),
+    (SIZE, "0", 0),
+    (DURATION, "20", 20.0),
+    (DURATION, "10m", 600.0),
+    (DURATION, "500ms", 0.5),
+    (PERMISSION_BITS, "0444", 0o444),
+    (PERMISSION_BITS, "0o755", 0o755),
+    (USER, "root", 0),
+    (GROUP, "root", 0),
+    (USER, "1234", 1234),
+    (SPEC, "imagenet", VersionSpec("imagenet")),
+    (SPEC, "imagenet@2", VersionSpec("imagenet", 2)),
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "meaning"), MEANINGS, ids=lambda value: str(value))
+def test_meanings(kind, text, meaning):
+    assert kind.convert(text, None, None) == meaning
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [(SIZE, "many"), (SIZE, "-1"), (SIZE, "1XB"), (DURATION, "soon"), (PERMISSION_BITS, "999"), (USER, "no-such-user")],
+)
+def test_what_is_refused_is_named(kind, text):
+    with pytest.raises(click.BadParameter, match=text):
+        kind.convert(text, None, None)
+
+
+@pytest.mark.parametrize("text", ["imagenet@", "imagenet@0", "imagenet@latest", "@1", "@"])
+def test_impossible_specs(text):
+    with pytest.raises(InvalidInput):
+        SPEC.convert(text, None, None)
+
+
+def settings_of(*arguments: str) -> MountOptions:
+    found = []
+
+    @click.command()
+    @mount_options
+    def command(**given):
+        found.append(mount_settings(Invocation(Environment()), given)[0])
+
+    command.main(list(arguments), standalone_mode=False)
+    return found[0]
+
+
+def test_the_defaults_of_the_mount_are_those_of_the_record():
+    assert settings_of() == MountOptions(allow_other=os.geteuid() == 0)
+
+
+def test_mount_options_by_flags_and_by_o():
+    by_flags = settings_of(
+        "--uid", "7", "--gid=8", "--umask", "027", "--allow-other", "--no-veil", "--read-timeout", "5s"
+    )
+    by_o = settings_of("-o", "uid=7,gid=8,ro,umask=027", "-o", "allow_other,_netdev", "--no-veil", "--read-timeout=5")
+    assert by_flags == by_o
+    assert by_flags == MountOptions(allow_other=True, uid=7, gid=8, umask=0o27, veil=False, read_timeout_s=5.0)
+    assert settings_of("-o", "max_read=131072,x-systemd.automount").extra == ("max_read=131072",)
+
+
+def test_a_flag_beats_o():
+    assert settings_of("-o", "uid=7", "--uid", "9").uid == 9
+
+
+def test_no_writable_mount():
+    with pytest.raises(InvalidInput, match="-o rw"):
+        settings_of("-o", "rw")
