@@ -46,7 +46,8 @@ class ObjectStore(Protocol):
     async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview:
         """Exactly the bytes of *byte_range*, which must be non-empty and lie inside the object. Idempotent.
 
-        A store that answers with fewer bytes is a StoreUnavailable. The view may be kept; it pins a buffer of its size.
+        Fewer bytes are a StoreUnavailable, and if the object itself is shorter a StoreRefused. The view may be kept;
+        it pins a buffer of its size.
         """
         ...
 

@@ -16,6 +16,7 @@ from gridfs.errors import (
     ObjectChanged,
     ObjectMissing,
     StoreFull,
+    StoreRefused,
     StoreUnavailable,
 )
 from gridfs.model import Buffer, ByteRange
@@ -82,7 +83,7 @@ def read_exactly(descriptor: int, key: str, byte_range: ByteRange) -> memoryview
     while filled < buffer.nbytes:
         count = os.preadv(descriptor, [buffer[filled:]], byte_range.start + filled)
         if count == 0:
-            raise StoreUnavailable(f"{key} ends at byte {byte_range.start + filled}, before {byte_range.stop}")
+            raise StoreRefused(f"{key} ends at byte {byte_range.start + filled}, before {byte_range.stop}")
         filled += count
     return buffer.toreadonly()
 

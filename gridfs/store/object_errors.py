@@ -68,7 +68,7 @@ def error_of(answer: Answer, *, where: str, key: str | None) -> GridfsError:
     if status == 409:  # ConditionalRequestConflict: another create-only put of this key is under way
         return StoreUnavailable(f"{what}: {answer.said}")
     if status == 416:
-        return StoreUnavailable(f"{what} is shorter than expected ({answer.said})")
+        return StoreRefused(f"{what} is shorter than expected ({answer.said})")
     if code == "InvalidObjectState":
         return AccessDenied(f"{what} is archived (Glacier)", remedy="restore it in S3 first")
     if code == "RequestTimeTooSkewed":

@@ -211,7 +211,7 @@ class BucketStore:
         return path
 
     def _head(self, meta: Any) -> ObjectHead:
-        modified_ns = round(meta["last_modified"].timestamp()) * 1_000_000_000
+        modified_ns = int(meta["last_modified"].timestamp()) * 1_000_000_000  # a HEAD knows seconds only
         return ObjectHead(meta["path"][len(self._prefix) :], meta["size"], meta["e_tag"], modified_ns)
 
     async def _put(self, key: str, data: Buffer, mode: Literal["overwrite", "create"]) -> None:
@@ -311,7 +311,7 @@ def _get(client: S3Store, path: str, byte_range: ByteRange, if_match: str | None
     if if_match is not None and result.meta["e_tag"] != if_match:
         raise ObjectChanged(f"{path} has ETag {result.meta['e_tag']} and not {if_match}")
     if result.range != tuple(byte_range):
-        raise StoreUnavailable(f"{path}: bytes {result.range} came instead of {tuple(byte_range)}")
+        raise StoreRefused(f"{path}: bytes {result.range} came instead of {tuple(byte_range)}")
     return result
 
 

@@ -18,7 +18,7 @@ from typing import Self
 
 import trio
 
-from gridfs.errors import GridfsError, ObjectChanged, ObjectExists, ObjectMissing, StoreUnavailable
+from gridfs.errors import GridfsError, ObjectChanged, ObjectExists, ObjectMissing, StoreRefused, StoreUnavailable
 from gridfs.model import Buffer, ByteRange
 from gridfs.store.base import Deliver, ObjectHead
 
@@ -241,7 +241,7 @@ class SimulatedStore:
                 raise ObjectChanged(f"{key} has ETag {stored.etag} and not {if_match}")
             start, stop = byte_range or ByteRange(0, len(stored.data))
             if byte_range is not None and not 0 <= start < stop <= len(stored.data):
-                raise StoreUnavailable(f"bytes {start} to {stop} of {key} lie outside its {len(stored.data)} bytes")
+                raise StoreRefused(f"bytes {start} to {stop} of {key} lie outside its {len(stored.data)} bytes")
             await exchange.send(stored.data[start:stop], deliver)
 
 
