@@ -191,3 +191,8 @@ class MountOptions:
     """Answer `user.gridfs.*`; costs two requests a file on every `ls -l`."""
     extra: tuple[str, ...] = field(default=())
     """Further options of `-o`, for the kernel."""
+
+
+def notify_socket() -> str | None:
+    """Where systemd wants to be told that a service is ready (sd_notify(3))."""
+    return os.environ.get("NOTIFY_SOCKET") or None

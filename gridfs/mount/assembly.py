@@ -1,0 +1,131 @@
+"""From a MountSpec to a file system that can be read: store, manifest, caches, reader, vfs, one made of the other.
+
+Nothing here knows FUSE. Everything that is opened is closed in the opposite order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+from gridfs.cache.disk import DiskCache
+from gridfs.cache.memory import MemoryCache
+from gridfs.cache.tiered import TieredCache
+from gridfs.catalog import Catalog
+from gridfs.catalog_keys import object_key
+from gridfs.config import CacheSettings, StoreSettings, ensure_private
+from gridfs.errors import StoreUnavailable
+from gridfs.manifest.reader import Manifest
+from gridfs.model import ObjectRecord, SourceBucket
+from gridfs.mount.spec import MountSpec
+from gridfs.observe import Incidents
+from gridfs.read.budget import cgroup_memory_limit_bytes, default_budget_bytes
+from gridfs.read.reader import Reader, ReaderSettings
+from gridfs.store.base import ObjectStore
+from gridfs.store.stack import open_store
+from gridfs.store.trace import StoreStatistics
+from gridfs.vfs import FileSystem, View, Volume
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVersion:
+    """A version that can be read."""
+
+    files: FileSystem
+    reader: Reader
+    manifest: Manifest
+    store_statistics: StoreStatistics
+
+
+@asynccontextmanager
+async def open_version(spec: MountSpec, incidents: Incidents) -> AsyncIterator[OpenVersion]:
+    """The version of *spec*; its manifest is fetched when the node has it not. Raises GridfsError.
+
+    The reader is to be run by the caller, and ended before this is left.
+    """
+    statistics = StoreStatistics()
+    store = await open_store(spec.store, statistics=statistics)
+    try:
+        ensure_private(spec.cache.directory)
+        manifest = Manifest.open(await Catalog(store).fetch_manifest(spec.version, spec.cache.directory))
+        try:
+            async with _bytes_of(spec, manifest, store, statistics) as (objects, key_of):
+                reader = _reader(spec, manifest, objects, key_of, incidents)
+                yield OpenVersion(_files(spec, manifest, reader), reader, manifest, statistics)
+        finally:
+            manifest.close()
+    finally:
+        with trio.CancelScope(shield=True):
+            await store.aclose()
+
+
+@asynccontextmanager
+async def _bytes_of(
+    spec: MountSpec, manifest: Manifest, store: ObjectStore, statistics: StoreStatistics
+) -> AsyncIterator[tuple[ObjectStore, Callable[[ObjectRecord], str]]]:
+    """Where the objects lie, and under which keys: in the store, or in the source's own bucket (no-copy)."""
+    name, bucket = spec.version.name, manifest.info.bucket
+    if bucket is None:
+        yield store, lambda obj: object_key(name, obj.key)
+        return
+    source = await open_store(settings_of(bucket, spec.store), statistics=statistics)
+    try:
+        yield source, lambda obj: obj.key
+    finally:
+        with trio.CancelScope(shield=True):
+            await source.aclose()
+
+
+def settings_of(bucket: SourceBucket, store: StoreSettings) -> StoreSettings:
+    """How the bucket of a no-copy version is reached: as when it was made, with this user's own profile."""
+    return StoreSettings(
+        url=f"s3://{bucket.bucket}",
+        endpoint_url=bucket.endpoint,
+        region=bucket.region,
+        profile=store.profile,
+        sign=bucket.signed,
+        requester_pays=bucket.requester_pays,
+    )
+
+
+def memory_budget_bytes(cache: CacheSettings) -> int:
+    """The hard budget of all data in memory."""
+    return cache.memory_target_bytes or default_budget_bytes(cgroup_memory_limit_bytes())
+
+
+def _reader(
+    spec: MountSpec,
+    manifest: Manifest,
+    objects: ObjectStore,
+    key_of: Callable[[ObjectRecord], str],
+    incidents: Incidents,
+) -> Reader:
+    settings = ReaderSettings(
+        memory_budget_bytes=memory_budget_bytes(spec.cache),
+        read_timeout_s=spec.options.read_timeout_s,
+        prefetch=spec.options.prefetch,
+    )
+    cache = TieredCache(MemoryCache(), _disk_tier(spec.cache, incidents))
+    return Reader(manifest, objects, key_of, cache, settings, on_defect=incidents.note)
+
+
+def _disk_tier(settings: CacheSettings, incidents: Incidents) -> DiskCache | None:
+    """The cache on disk; None, with an incident, when the disk fails: it works without, from memory alone."""
+    try:
+        return DiskCache(settings)
+    except OSError as error:
+        failure = StoreUnavailable(
+            f"the cache in {settings.directory} is off: {error.strerror}", remedy="make room, or choose --cache-dir"
+        )
+        incidents.note(failure, str(settings.directory))
+        return None
+
+
+def _files(spec: MountSpec, manifest: Manifest, reader: Reader) -> FileSystem:
+    view = View.of(spec.options, uid=os.geteuid(), gid=os.getegid())
+    info = manifest.info
+    return FileSystem(manifest, reader, view, Volume.of(total_bytes=info.total_bytes, entry_count=info.entry_count))

@@ -1,0 +1,119 @@
+"""Finding a daemon to share, or starting one: what `grid mount` and `grid run` have in common.
+
+A daemon may be shared by whoever asks for the same version of the same store with the same look (registry.key_of), as
+the same user and group, and sees its mount from where they are.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gridfs.config import CacheSettings, MountOptions, Paths, StoreSettings
+from gridfs.errors import StoreUnavailable, Unsupported
+from gridfs.model import Version
+from gridfs.mount import control, launch, veil
+from gridfs.mount.mountpoint import Target
+from gridfs.mount.mounts import current, uses_of
+from gridfs.mount.registry import EMPTY, Registry, key_of
+from gridfs.mount.spec import MountRecord, MountSpec
+
+
+def owner_ids() -> tuple[int, int]:
+    """Whose daemon it will be. FUSE shuts out another group of the same user, so the group is part of it."""
+    return os.geteuid(), os.getegid()
+
+
+def find_daemon(store: StoreSettings, version: Version, options: MountOptions, paths: Paths) -> MountRecord | None:
+    """A living daemon that may be shared, told that it is wanted; None when there is none. A few milliseconds."""
+    registry = Registry(paths.runtime)
+    uid, gid = owner_ids()
+    for record in registry.usable(key_of(store, version, options, uid, gid), current()):
+        if record.linger_s is None:
+            return record
+        try:
+            answer = control.ask(registry.directory_of(record.mount_id), "use")
+        except StoreUnavailable:
+            continue
+        if not answer["released"]:
+            return record
+    return None
+
+
+def ensure_daemon(
+    store: StoreSettings,
+    version: Version,
+    options: MountOptions,
+    cache: CacheSettings,
+    paths: Paths,
+    *,
+    linger_s: float | None,
+) -> MountRecord:
+    """A daemon for a run: shared, or started without a visible path and with *linger_s*. Two callers get one.
+
+    The file system is at the record's `fuse_path`; show it with `veil.show`. Raises what the daemon failed with.
+    """
+    found = find_daemon(store, version, options, paths)
+    if found is not None:
+        return found
+    registry = Registry(paths.runtime)
+    registry.clean_dead(veil.detach)
+    uid, gid = owner_ids()
+    key = key_of(store, version, options, uid, gid)
+    with registry.starting(key):
+        found = find_daemon(store, version, options, paths)
+        if found is not None:
+            return found
+        spec = new_spec(registry, key, store, version, paths, cache, options, target=None, linger_s=linger_s)
+        return start(registry, spec)
+
+
+def new_spec(
+    registry: Registry,
+    key: str,
+    store: StoreSettings,
+    version: Version,
+    paths: Paths,
+    cache: CacheSettings,
+    options: MountOptions,
+    *,
+    target: Target | None,
+    linger_s: float | None,
+) -> MountSpec:
+    """The spec of a new daemon, its directory made. To be called under `registry.starting(key)`."""
+    mount_id = registry.new_mount_id(key)
+    return MountSpec(
+        mount_id=mount_id,
+        store=store,
+        version=version,
+        directory=registry.directory_of(mount_id),
+        target=target.path if target is not None else None,
+        target_made=target is not None and target.made,
+        log_file=paths.state / "log" / f"{mount_id}.log",
+        cache=cache,
+        options=options,
+        linger_s=linger_s,
+    )
+
+
+def start(registry: Registry, spec: MountSpec) -> MountRecord:
+    """Starts the daemon of *spec*; of one that fails nothing remains. To be called under `registry.starting`."""
+    try:
+        return launch.start(spec)
+    except BaseException:
+        registry.clean(spec.mount_id, veil.detach)
+        raise
+
+
+def share(registry: Registry, record: MountRecord, target: Path, options: MountOptions) -> None:
+    """Shows a living daemon's file system at *target* too, for good. For one who may mount."""
+    directory = registry.directory_of(record.mount_id)
+    control.ask(directory, "keep")
+    shown = uses_of(record.fuse_path, record.devices, current())
+    try:
+        if shown:
+            veil.bind(shown[0].mountpoint, target)
+        else:
+            veil.show(record.fuse_path, directory / EMPTY, target, f"gridfs:{record.label}", veil=options.veil)
+    except OSError as error:
+        raise Unsupported(f"{target} can't be mounted on: {error.strerror}") from error

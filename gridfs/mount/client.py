@@ -1,0 +1,194 @@
+"""Mounting, unmounting and looking, as the commands ask for it. Everything here is synchronous and starts no threads.
+
+    mount     clean what crashes left -> what is at the path? -> under the key's lock: is there a daemon to share?
+              yes: show its file system at the path too (who may not mount starts another on the same cache)
+              no:  start one
+    unmount   take the path away; when it was the last one, the daemon takes its hidden mount away and ends
+    status    the registry, the mount table, and what each daemon says
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gridfs.config import CacheSettings, MountOptions, Paths, StoreSettings
+from gridfs.errors import AccessDenied, Busy, GridfsError, InvalidInput, NotFound, StoreUnavailable
+from gridfs.model import Version, VersionSpec
+from gridfs.mount import control, launch, veil
+from gridfs.mount.attach import new_spec, owner_ids, share, start
+from gridfs.mount.holders import described, holders
+from gridfs.mount.mountpoint import absolute, default_target, is_disconnected, is_ours, prepared, refuse_other
+from gridfs.mount.mounts import current, top_at, uses_of
+from gridfs.mount.registry import Registry, key_of
+from gridfs.mount.requirements import check_allow_other, check_machine, may_mount
+from gridfs.mount.spec import MountRecord, source_of
+
+END_TIMEOUT_S = 10.0
+"""An unmount waits this long for the daemon to end; one that a run still holds ends with the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class MountRequest:
+    """What `grid mount` asks for."""
+
+    store: StoreSettings
+    version: Version
+    cache: CacheSettings
+    options: MountOptions
+    path: Path | None = None
+    """None: `/datastores/<name>`."""
+    foreground: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MountStatus:
+    """One daemon, living or dead."""
+
+    mount_id: str
+    state: str
+    """`mounted`, `starting`, `leaving` (detached, and held by someone), `silent` (does not answer), `dead`."""
+    record: MountRecord | None
+    paths: tuple[Path, ...]
+    """Where it is seen from here, its hidden mountpoint aside."""
+    detail: dict[str, Any] = field(default_factory=dict)
+    """What the daemon says of itself (control.py)."""
+
+
+def mount(request: MountRequest, paths: Paths) -> Path:
+    """Mounts a version; the path at which it is seen when this returns. With `foreground` it does not return.
+
+    Mounting what is mounted there already is no error. Raises GridfsError.
+    """
+    check_machine()
+    if request.options.allow_other:
+        check_allow_other()
+    version, registry = request.version, Registry(paths.runtime)
+    registry.clean_dead(veil.detach)
+    wanted = absolute(request.path if request.path is not None else default_target(version.name))
+    if _is_there(wanted, source_of(version.name, version.version)):
+        return wanted
+    uid, gid = owner_ids()
+    key = key_of(request.store, version, request.options, uid, gid)
+    with prepared(request.path, version.name) as target, registry.starting(key) as lock:
+        usable = registry.usable(key, current()) if may_mount() else []
+        if usable and not request.foreground:
+            share(registry, usable[0], target.path, request.options)
+            return target.path
+        spec = new_spec(
+            registry, key, request.store, version, paths, request.cache, request.options, target=target, linger_s=None
+        )
+        if request.foreground:
+            launch.become(spec, lock)
+        start(registry, spec)
+    return target.path
+
+
+def _is_there(path: Path, source: str) -> bool:
+    """Whether *path* shows *source* already. Takes a dead daemon's remains away; raises Busy for another version."""
+    mounted = top_at(path, current())
+    while mounted is not None and is_ours(mounted) and is_disconnected(path):
+        _hide(path, lazy=True)
+        mounted = top_at(path, current())
+    if mounted is None or not is_ours(mounted):
+        return False
+    refuse_other(path, mounted.source.partition(":")[2], source.partition(":")[2])
+    return True
+
+
+def unmount(what: str, paths: Paths, *, lazy: bool = False) -> list[Path]:
+    """Unmounts the path *what*, or every path of the datastore `NAME[@VERSION]`; the paths. Raises NotFound or Busy."""
+    registry = Registry(paths.runtime)
+    targets = _targets(what, registry)
+    for target in targets:
+        shown = top_at(target, current())
+        of = next((record for record in registry.living() if shown is not None and _shows(record, target)), None)
+        _hide(target, lazy=lazy)
+        if of is not None and not _paths_of(of):
+            _end(registry, of)
+    registry.clean_dead(veil.detach)
+    return targets
+
+
+def _targets(what: str, registry: Registry) -> list[Path]:
+    if "/" in what or what in (".", ".."):
+        path = absolute(Path(what))
+        mounted = top_at(path, current())
+        if mounted is None:
+            raise NotFound(f"nothing is mounted at {path}", remedy="grid status shows what is mounted")
+        if not is_ours(mounted):
+            raise InvalidInput(f"{path} is no mount of gridfs but {mounted.fstype}", remedy=f"umount {path}")
+        return [path]
+    from gridfs.names import parse_spec
+
+    spec = parse_spec(what)
+    found = [path for record in registry.living() if _is_meant(record, spec) for path in _paths_of(record)]
+    if not found:
+        raise NotFound(f"{spec} is not mounted by you on this machine", remedy="grid status shows what is mounted")
+    return found
+
+
+def _is_meant(record: MountRecord, spec: VersionSpec) -> bool:
+    return record.name == spec.name and spec.version in (None, record.version)
+
+
+def _paths_of(record: MountRecord) -> list[Path]:
+    """Where a daemon's file system is seen from here, its hidden mountpoint aside; the topmost first."""
+    mounts = current()
+    found = [mounted.mountpoint for mounted in uses_of(record.fuse_path, record.devices, mounts)]
+    own = top_at(record.fuse_path, mounts)
+    if record.fuse_path == record.target and own is not None and own.device == record.fuse_device:
+        found.append(record.fuse_path)
+    return found[::-1]
+
+
+def _shows(record: MountRecord, path: Path) -> bool:
+    return path in _paths_of(record)
+
+
+def _hide(path: Path, *, lazy: bool) -> None:
+    try:
+        veil.hide(path, lazy=lazy)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise Busy(
+                f"{path} is in use by {described(holders(path))}", remedy=f"end that, or: grid unmount --lazy {path}"
+            ) from error
+        raise AccessDenied(
+            f"{path} can't be unmounted: {error.strerror}", remedy="unmount as the user who mounted it"
+        ) from error
+
+
+def _end(registry: Registry, record: MountRecord) -> None:
+    """Lets the daemon go and waits for its end, if nobody else holds its file system."""
+    try:
+        if may_mount() and record.fuse_path != record.target:
+            control.ask(registry.directory_of(record.mount_id), "release")
+    except StoreUnavailable:
+        return  # it is on its way out, or silent; `grid status` shows it
+    deadline = time.monotonic() + END_TIMEOUT_S
+    while registry.is_alive(record.mount_id) and time.monotonic() < deadline:
+        time.sleep(0.01)  # flock can't be waited for with a timeout
+
+
+def status(paths: Paths) -> list[MountStatus]:
+    """All daemons of this user, and the remains of dead ones."""
+    registry = Registry(paths.runtime)
+    return [_status_of(registry, mount_id) for mount_id in registry.mount_ids()]
+
+
+def _status_of(registry: Registry, mount_id: str) -> MountStatus:
+    record = registry.record(mount_id)
+    shown = tuple(_paths_of(record)) if record is not None else ()
+    if not registry.is_alive(mount_id):
+        return MountStatus(mount_id, "dead", record, shown)
+    try:
+        detail = control.ask(registry.directory_of(mount_id), "status")
+    except GridfsError:
+        return MountStatus(mount_id, "silent" if record is not None else "starting", record, shown)
+    return MountStatus(mount_id, "mounted" if record is not None else "leaving", record, shown, detail)
+
+

@@ -1,0 +1,94 @@
+"""The socket by which one daemon is asked: one line of JSON there, one back.
+
+    {"do": "status"}     what it has done and what went wrong
+    {"do": "keep"}       end no more by yourself: `grid mount` has made a daemon of a run its own
+    {"do": "use"}        a run has come: count the linger anew
+    {"do": "release"}    take your own mount out of the tree, and end when the kernel says that nobody holds it
+
+The socket lies in the mount's directory (0700) and is 0600. Its name may be longer than the 107 bytes that an address
+holds, so both sides name it by way of a descriptor of the directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from gridfs.errors import StoreUnavailable
+from gridfs.mount.registry import CONTROL
+
+REQUEST_LIMIT_BYTES = 4096
+ANSWER_TIMEOUT_S = 10.0
+"""A daemon answers from memory; one that does not within this is in trouble, and `grid status` says so."""
+
+Answer = Callable[[str], Awaitable[dict[str, Any]]]
+
+
+async def serve(
+    directory: Path, answer: Answer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Answers requests until cancelled. *answer* is given the word after `do`, and raises nothing."""
+    with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        with _address(directory) as address:
+            await listener.bind(address)
+            os.chmod(directory / CONTROL, 0o600)
+        listener.listen(64)
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                connection, _ = await listener.accept()
+                nursery.start_soon(_answer_one, connection, answer, name="control")
+
+
+async def _answer_one(connection: trio.socket.SocketType, answer: Answer) -> None:
+    stream = trio.SocketStream(connection)
+    with trio.move_on_after(ANSWER_TIMEOUT_S):
+        async with stream:
+            request = b""
+            while not request.endswith(b"\n") and len(request) < REQUEST_LIMIT_BYTES:
+                try:
+                    received = await stream.receive_some(REQUEST_LIMIT_BYTES)
+                except trio.BrokenResourceError:
+                    return
+                if not received:
+                    break
+                request += received
+            try:
+                word = str(json.loads(request)["do"])
+            except (ValueError, KeyError, TypeError):
+                return
+            reply = json.dumps(await answer(word)).encode() + b"\n"
+            try:
+                await stream.send_all(reply)
+            except trio.BrokenResourceError:
+                return
+
+
+def ask(directory: Path, word: str) -> dict[str, Any]:
+    """The daemon's answer. Raises StoreUnavailable when there is none."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _address(directory) as address:
+            connection.settimeout(ANSWER_TIMEOUT_S)
+            connection.connect(address)
+            connection.sendall(json.dumps({"do": word}).encode() + b"\n")
+            with connection.makefile("rb") as lines:
+                answer: dict[str, Any] = json.loads(lines.readline())
+                return answer
+    except (OSError, ValueError) as error:
+        raise StoreUnavailable(f"the daemon of {directory.name} does not answer: {error}") from error
+
+
+@contextmanager
+def _address(directory: Path) -> Iterator[str]:
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{CONTROL}"
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,308 @@
+"""The daemon of one mount: puts everything together, serves until its mount is gone, and leaves nothing behind.
+
+Run as `python -m gridfs.mount.daemon` with a MountSpec as JSON on stdin (launch.py). In order, each step undone by the
+AsyncExitStack in the opposite one:
+
+    1. the lock that says that this daemon lives            5. the control socket
+    2. store, manifest, caches, reader (assembly.py)        6. the kernel's limits
+    3. the FUSE mount: hidden, or at the target             7. the veil, or a bind mount, at the target
+    4. requests are served                                  8. record.json, "ready" to whoever waits, READY=1 to systemd
+
+It ends when the kernel says that nobody holds the mount any more (ENODEV). SIGTERM and SIGINT take the mount out of the
+tree, give those who still hold it STOP_GRACE_S, and end; a second signal ends at once. A crash runs none of this: the
+mount stays and answers ENOTCONN, so that no one takes the tree for empty (invariant 7), until the next `grid mount`.
+
+Nothing here may ask the own mount for anything from trio's thread, which would have to answer: paths are compared as
+text, device numbers come from mountinfo, and mount(2) of the veil is called in a worker thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import trio
+
+from gridfs import zero_open
+from gridfs.errors import EXIT_BUG, GridfsError, Unsupported, exit_code_of
+from gridfs.fuse import MAX_TASKS, Operations  # loads the hook before pyfuse3
+from gridfs.mount import control, kernel, registry, veil
+from gridfs.mount.assembly import OpenVersion, open_version
+from gridfs.mount.launch import failure_line, ready_line
+from gridfs.mount.mounts import current, top_at, uses_of
+from gridfs.mount.requirements import may_mount
+from gridfs.mount.spec import MountRecord, MountSpec, from_json
+from gridfs.mount.systemd import notify
+from gridfs.mount.users import Use, may_release, uses
+from gridfs.observe import Counters, Incidents, set_up_logging
+
+import pyfuse3  # isort: skip
+
+log = logging.getLogger("gridfs.mount.daemon")
+
+STOP_GRACE_S = 5.0
+LOOK_EVERY_S = 5.0
+"""How often the mount table is read to see whether the target is still mounted (30 us)."""
+
+
+class Daemon:
+    """One mount, from its FUSE session to its end."""
+
+    def __init__(self, spec: MountSpec) -> None:
+        self.spec = spec
+        self.incidents = Incidents(logging.getLogger("gridfs.mount"))
+        self.counters = Counters()
+        self.record: MountRecord | None = None
+        self._hidden = may_mount() or spec.target is None
+        self._fuse_path = spec.directory / registry.HIDDEN if self._hidden else spec.target or spec.directory
+        self._linger_s = spec.linger_s
+        self._had_target = spec.target is not None
+        self._last_used_s = 0.0
+        self._released = False
+        self.crashed = False
+        self._version: OpenVersion | None = None
+
+    async def run(self, descriptor: int, reports: bool) -> None:
+        """Serves until the mount is gone. Once ready, closes *descriptor*, after writing a line to it if *reports*."""
+        async with AsyncExitStack() as stack:
+            self._version = version = await stack.enter_async_context(open_version(self.spec, self.incidents))
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            stack.callback(nursery.cancel_scope.cancel)
+            await nursery.start(version.reader.run, name="reader")
+            operations = Operations(
+                version.files,
+                incidents=self.incidents,
+                counters=self.counters,
+                hook=zero_open.HOOK if self.spec.options.zero_open else None,
+                xattr=self.spec.options.xattr,
+            )
+            await stack.enter_async_context(self._mounted(operations))
+            async with trio.open_nursery() as serving:
+                serving.start_soon(self._end_by_signal, name="signals")
+                serving.start_soon(self._become_ready, serving, descriptor, reports, name="start")
+                await pyfuse3.main(max_tasks=MAX_TASKS)
+                serving.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def _mounted(self, operations: Operations) -> AsyncIterator[None]:
+        options = {"fsname=" + self.spec.source, "subtype=gridfs", "ro", "nosuid", "nodev", "default_permissions"}
+        if self.spec.options.allow_other:
+            options.add("allow_other")
+        options.update(self.spec.options.extra)
+        with _native_errors() as said:
+            try:
+                pyfuse3.init(operations, str(self._fuse_path), options)
+            except RuntimeError as error:
+                raise Unsupported(
+                    f"{self._fuse_path} can't be mounted: {said() or error}",
+                    remedy="see fuse.conf(5) and mount.fuse3(8)",
+                ) from error
+        try:
+            yield
+        except BaseException:
+            if self.record is not None:
+                self.crashed = True  # an unmount now would make the tree look empty to those who are reading it
+                raise
+            self._unmount()
+            raise
+        else:
+            self._unmount()
+
+    def _unmount(self) -> None:
+        self._release()
+        pyfuse3.close(unmount=False)
+        if self.spec.target_made and self.spec.target is not None:
+            with contextlib.suppress(OSError):  # someone else has mounted there, or put something in
+                self.spec.target.rmdir()
+
+    async def _become_ready(self, serving: trio.Nursery, descriptor: int, reports: bool) -> None:
+        await serving.start(control.serve, self.spec.directory, self._answer, name="control")
+        self.record = record = await trio.to_thread.run_sync(self._show)
+        registry.write_record(self.spec.directory, record)
+        self._touch()
+        serving.start_soon(self._watch_users, name="users")
+        log.info("%s is mounted at %s (pid %d)", record.label, record.target or record.fuse_path, record.pid)
+        notify(f"READY=1\nSTATUS={record.label} at {record.target or record.fuse_path}")
+        if reports:
+            os.write(descriptor, ready_line(record))
+        os.close(descriptor)
+
+    def _show(self) -> MountRecord:
+        """Sets the kernel's limits and mounts what people see. In a worker thread: it asks the mount for things."""
+        spec = self.spec
+        mounted = top_at(self._fuse_path, current())
+        if mounted is None:
+            raise Unsupported(f"{self._fuse_path} was unmounted while it was being mounted")
+        os.statvfs(self._fuse_path)  # the first answer of the mount: from here on it works
+        veiled, veil_device = "off: only root may mount one", None
+        if self._hidden and spec.target is not None:
+            empty = spec.directory / registry.EMPTY
+            try:
+                veiled = veil.show(self._fuse_path, empty, spec.target, spec.source, veil=spec.options.veil)
+            except OSError as error:
+                raise Unsupported(f"{spec.target} can't be mounted on: {error.strerror}") from error
+            top = top_at(spec.target, current())
+            veil_device = top.device if top is not None and veiled == veil.VEIL_ON else None
+        elif spec.target is None:
+            veiled = "off: each run has its own"
+        hook = zero_open.HOOK if spec.options.zero_open else None
+        return MountRecord(
+            mount_id=spec.mount_id,
+            name=spec.version.name,
+            version=spec.version.version,
+            store_url=spec.store.url,
+            uid=os.geteuid(),
+            gid=os.getegid(),
+            pid=os.getpid(),
+            started_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            target=spec.target,
+            target_made=spec.target_made,
+            fuse_path=self._fuse_path,
+            fuse_device=mounted.device,
+            veil_device=veil_device,
+            zero_open=hook is not None and hook.may_answer_enosys(directory=False),
+            veil=veiled,
+            read_ahead=str(kernel.set_read_ahead(mounted.device)),
+            max_background=str(kernel.set_max_background(mounted.device)),
+            cache_directory=spec.cache.directory,
+            log_file=spec.log_file,
+            linger_s=spec.linger_s,
+        )
+
+    async def _answer(self, word: str) -> dict[str, Any]:
+        if word == "keep":
+            self._linger_s, self._had_target = None, True
+        elif word == "use":
+            self._touch()
+        elif word == "release":
+            self._release()
+        return self._status()
+
+    def _status(self) -> dict[str, Any]:
+        version = self._version
+        return {
+            "linger_s": self._linger_s,
+            "released": self._released,
+            "counters": self.counters.snapshot(),
+            "incidents": [incident.as_json() for incident in self.incidents.snapshot()],
+            "reader": asdict(version.reader.statistics()) if version is not None else {},
+            "store": asdict(version.store_statistics) if version is not None else {},
+        }
+
+    async def _watch_users(self) -> None:
+        """Ends the mount when its users are gone (users.py)."""
+        record = self.record
+        assert record is not None
+        while not self._released:
+            await trio.sleep(
+                LOOK_EVERY_S if self._linger_s is None else min(LOOK_EVERY_S, max(self._linger_s / 4, 0.1))
+            )
+            here, elsewhere = await trio.to_thread.run_sync(uses, record.fuse_path, record.devices)
+            if not self._hidden:
+                continue  # unmounting it is all that it takes: the kernel tells us
+            if here or elsewhere:
+                self._touch()
+            idle_s = trio.current_time() - self._last_used_s
+            if may_release(Use(self._linger_s, self._had_target, here, elsewhere, idle_s)):
+                log.info("nobody uses %s any more", record.label)
+                self._release()
+
+    def _touch(self) -> None:
+        self._last_used_s = trio.current_time()
+
+    def _release(self) -> None:
+        """Takes everything out of the tree. The kernel ends the session when nobody holds the file system."""
+        if self._released:
+            return
+        self._released = True
+        mounts = current()
+        own = top_at(self._fuse_path, mounts)
+        devices = self.record.devices if self.record is not None else frozenset({own.device} if own is not None else ())
+        for mounted in uses_of(self._fuse_path, devices, mounts):
+            with contextlib.suppress(OSError):
+                veil.detach(mounted.mountpoint)
+        if own is not None and own.device in devices and own.is_fuse:
+            with contextlib.suppress(OSError):
+                veil.detach(self._fuse_path)
+        registry.forget_record(self.spec.directory)
+
+    async def _end_by_signal(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                log.info("ended by %s", signal.Signals(number).name)
+                notify("STOPPING=1")
+                break
+            self._release()
+            with trio.move_on_after(STOP_GRACE_S):
+                async for _ in signals:
+                    break
+        pyfuse3.terminate()
+
+
+@contextmanager
+def _native_errors() -> Iterator[Any]:
+    """Catches what libfuse and fusermount3 write to stderr: the only place where they say why a mount failed."""
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+
+        def said() -> str:
+            caught.seek(0)
+            return " ".join(caught.read().decode(errors="replace").split())
+
+        try:
+            yield said
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The one error in nested groups that says most: an expected one before a defect that followed from it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    causes = [_cause(inner) for inner in error.exceptions]
+    return next((cause for cause in causes if isinstance(cause, GridfsError)), causes[0])
+
+
+def main() -> int:
+    """Reads the spec from stdin. `--report FD` is the pipe of whoever waits; without one, errors go to stderr, and
+    `--lock FD` is the lock of the start (launch.py)."""
+    word, descriptor = sys.argv[1], int(sys.argv[2])
+    report = descriptor if word == "--report" else None
+    spec = from_json(MountSpec, sys.stdin.buffer.read())
+    os.umask(0o077)
+    set_up_logging(log_file=spec.log_file, stream=sys.stderr if report is None else None)
+    alive = registry.hold_alive(spec.directory)
+    daemon = Daemon(spec)
+    try:
+        trio.run(daemon.run, descriptor, report is not None)
+    except BaseException as group:
+        error = _cause(group)
+        if not isinstance(error, GridfsError):
+            log.error("defect: the daemon of %s ended", spec.source, exc_info=group)
+        if daemon.record is None and report is not None:
+            os.write(report, failure_line(error))
+        elif report is None:
+            sys.stderr.write(f"grid: {error}\n")
+        return exit_code_of(error) if isinstance(error, GridfsError) else EXIT_BUG
+    finally:
+        daemon.incidents.log_repeats()
+        if not daemon.crashed:
+            registry.remove_directory(spec.directory)
+        os.close(alive)
+    log.info("%s is unmounted", spec.source)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

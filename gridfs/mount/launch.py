@@ -1,0 +1,106 @@
+"""Starts a daemon and waits until it is ready, or says why it is not.
+
+The daemon is spawned, not forked: obstore can't be forked after its first use, and a spawned one shares nothing. It
+gets its MountSpec on stdin and the writing end of a pipe; it answers with one line, its record or its failure. A pipe
+that ends without a line is a daemon that died, and its log says of what.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import NoReturn
+
+from gridfs import errors
+from gridfs.errors import GridfsError
+from gridfs.mount.spec import MountRecord, MountSpec, from_json, to_json
+
+MODULE = "gridfs.mount.daemon"
+
+
+def ready_line(record: MountRecord) -> bytes:
+    return json.dumps({"ready": json.loads(to_json(record))}).encode() + b"\n"
+
+
+def failure_line(error: BaseException) -> bytes:
+    """What `raise_failure` turns back into the same error."""
+    if isinstance(error, GridfsError):
+        kind, message, remedy = type(error).__name__, error.message, error.remedy
+    else:
+        kind, message, remedy = "", f"{type(error).__name__}: {error}", None
+    return json.dumps({"error": kind, "message": message, "remedy": remedy}).encode() + b"\n"
+
+
+def start(spec: MountSpec) -> MountRecord:
+    """Spawns the daemon of *spec*; its record once it is ready. Raises what it failed with."""
+    reading, writing = os.pipe()
+    try:
+        spec.log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(spec.log_file, "ab", opener=_private) as log:
+            process = subprocess.Popen(
+                [*command(), "--report", str(writing)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=(writing,),
+                start_new_session=True,
+                cwd="/",
+            )
+    finally:
+        os.close(writing)
+    assert process.stdin is not None
+    with open(reading, "rb") as pipe:
+        try:
+            with process.stdin as stdin:
+                stdin.write(to_json(spec).encode())
+        except BrokenPipeError:
+            pass  # it has died already: the pipe ends without a line
+        line = pipe.readline()
+    if not line:
+        process.wait()
+        raise GridfsError(
+            f"the daemon of {spec.source} ended with {process.returncode} before it was ready",
+            remedy=f"see {spec.log_file}",
+        )
+    answer = json.loads(line)
+    if "ready" not in answer:
+        process.wait()
+        raise_failure(answer, spec)
+    process.returncode = 0  # it is on its own now: no ResourceWarning for a child that outlives us
+    return from_json(MountRecord, json.dumps(answer["ready"]))
+
+
+def become(spec: MountSpec, lock: int) -> NoReturn:
+    """Turns this process into the daemon of *spec* (`--foreground`): a supervisor sees one process, and its exit code.
+
+    The descriptor *lock* (registry.starting) goes along, and is closed by the daemon once it is ready.
+    """
+    reading, writing = os.pipe()
+    text = to_json(spec).encode()
+    assert len(text) < 1 << 16  # what a pipe holds: nobody reads it yet
+    os.write(writing, text)
+    os.close(writing)
+    os.dup2(reading, 0)
+    os.set_inheritable(lock, True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [*command(), "--lock", str(lock)])
+
+
+def command() -> list[str]:
+    """`-P`: the directory that somebody happens to be in is no place to import from."""
+    return [sys.executable, "-P", "-m", MODULE]
+
+
+def raise_failure(answer: dict[str, str | None], spec: MountSpec) -> NoReturn:
+    kind = getattr(errors, answer["error"] or "", None)
+    message = answer["message"] or ""
+    if isinstance(kind, type) and issubclass(kind, GridfsError):
+        raise kind(message, remedy=answer["remedy"])
+    raise GridfsError(f"the daemon of {spec.source} failed: {message}", remedy=f"see {spec.log_file}")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

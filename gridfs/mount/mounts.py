@@ -1,0 +1,73 @@
+"""What is mounted in this mount namespace: /proc/self/mountinfo, parsed (proc_pid_mountinfo(5)).
+
+Nothing here touches a mounted file system, so it is safe in the daemon that serves one: a stat of the own mountpoint
+from the thread that would have to answer it never returns.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """One line of the table."""
+
+    device: str
+    """`major:minor` of the superblock: the same for all bind mounts of one file system."""
+    mountpoint: Path
+    fstype: str
+    source: str
+    super_options: str
+
+    @property
+    def is_fuse(self) -> bool:
+        return self.fstype == "fuse" or self.fstype.startswith("fuse.")
+
+
+def parse(table: bytes) -> list[Mounted]:
+    """The lines of a mountinfo, in its order: of two with one mountpoint, the later lies on top."""
+    mounts = []
+    for line in table.splitlines():
+        before, _, after = line.partition(b" - ")
+        fields, last = before.split(b" "), after.split(b" ")
+        if len(fields) >= 6 and len(last) >= 3:
+            mounts.append(
+                Mounted(fields[2].decode(), Path(_text(fields[4])), _text(last[0]), _text(last[1]), _text(last[2]))
+            )
+    return mounts
+
+
+def _text(raw: bytes) -> str:
+    return os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), raw))
+
+
+def current(process: int | str = "self") -> list[Mounted]:
+    """The mounts that *process* sees. Raises OSError when it has ended or may not be looked at."""
+    return parse(Path(f"/proc/{process}/mountinfo").read_bytes())
+
+
+def top_at(mountpoint: Path, mounts: Iterable[Mounted]) -> Mounted | None:
+    """What lies on top at exactly *mountpoint* (absolute, without links); None when nothing is mounted there."""
+    found = None
+    for mounted in mounts:
+        if mounted.mountpoint == mountpoint:
+            found = mounted
+    return found
+
+
+def uses_of(fuse_path: Path, devices: frozenset[str], mounts: Iterable[Mounted]) -> list[Mounted]:
+    """The mounts that show the file system of *devices*, or an overlay of *fuse_path*; not the one at *fuse_path*."""
+    lower = f"lowerdir={fuse_path}:"
+    return [
+        mounted
+        for mounted in mounts
+        if mounted.mountpoint != fuse_path
+        and (mounted.device in devices or (mounted.fstype == "overlay" and lower in mounted.super_options))
+    ]

@@ -1,0 +1,208 @@
+"""Which daemons of this user there are on this node. Survives a crash of any part.
+
+    <runtime>/mounts/<key>.lock          held while a daemon of that key is started or cleaned: two starters get one
+    <runtime>/mounts/<key>.<n>/          one daemon, n = 0, 1, ...
+        alive                            flock'ed by the daemon for as long as it lives; the kernel lets go for it
+        record.json                      what it is (spec.MountRecord), written once it is ready
+        control                          its socket (control.py)
+        fuse/  empty/                    the hidden mountpoint, and the second layer that overlayfs wants
+
+The key is a hash of all that makes two mounts interchangeable: store, version, user and group, how files look. A daemon
+is used again only when it lives *and* its mount is seen from here: one that was started in another mount namespace is
+somebody else's. A directory whose lock is free is the remains of a crash, and `clean` takes them away: mounts first
+(they answer ENOTCONN until then, never an empty directory), files after. Nothing is ever removed recursively, since a
+mount might be below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gridfs.config import MountOptions, StoreSettings, ensure_private
+from gridfs.model import Version
+from gridfs.mount.mounts import Mounted, current, top_at, uses_of
+from gridfs.mount.spec import SOURCE_PREFIX, MountRecord, from_json, to_json
+
+RECORD, ALIVE, CONTROL, HIDDEN, EMPTY = "record.json", "alive", "control", "fuse", "empty"
+
+
+def key_of(store: StoreSettings, version: Version, options: MountOptions, uid: int, gid: int) -> str:
+    """Names all daemons that may stand in for each other.
+
+    How long a read may take or what is prefetched is no part of it: a second user of a daemon takes it as it is.
+    """
+    parts = [
+        [store.url, store.endpoint_url, store.profile, store.sign, store.requester_pays],
+        [version.name, version.version, version.manifest_sha256],
+        [uid, gid],
+        [options.allow_other, options.uid, options.gid, options.umask, options.file_mode, options.dir_mode],
+        [options.xattr, options.zero_open, sorted(options.extra)],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+class Registry:
+    """The daemons of one user on this node."""
+
+    def __init__(self, runtime: Path) -> None:
+        self._directory = runtime / "mounts"
+
+    def directory_of(self, mount_id: str) -> Path:
+        return self._directory / mount_id
+
+    @contextmanager
+    def starting(self, key: str) -> Iterator[int]:
+        """Holds the lock under which a daemon of *key* is looked for and started; waits for whoever holds it.
+
+        Gives the lock's descriptor, for a process that becomes the daemon itself.
+        """
+        ensure_private(self._directory.parent)
+        ensure_private(self._directory)
+        with _locked(self._directory / f"{key}.lock") as descriptor:
+            yield descriptor
+
+    def new_mount_id(self, key: str) -> str:
+        """A free number of *key*, its directory made. To be called under `starting`."""
+        number = 0
+        while True:
+            directory = self._directory / f"{key}.{number}"
+            try:
+                directory.mkdir(0o700)
+            except FileExistsError:
+                number += 1
+                continue
+            (directory / HIDDEN).mkdir(0o700)
+            (directory / EMPTY).mkdir(0o755)
+            return directory.name
+
+    def mount_ids(self) -> list[str]:
+        """All directories, of the living and the dead."""
+        try:
+            return sorted(entry.name for entry in os.scandir(self._directory) if entry.is_dir(follow_symlinks=False))
+        except FileNotFoundError:
+            return []
+
+    def is_alive(self, mount_id: str) -> bool:
+        """Whether its daemon runs: the kernel frees the lock of a process that ends in whatever way."""
+        try:
+            descriptor = os.open(self._directory / mount_id / ALIVE, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def record(self, mount_id: str) -> MountRecord | None:
+        """What the daemon said of itself; None before it is ready, or when a crash left half of it."""
+        try:
+            return from_json(MountRecord, (self._directory / mount_id / RECORD).read_bytes())
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def living(self) -> list[MountRecord]:
+        """The daemons that are ready and run."""
+        records = (self.record(mount_id) for mount_id in self.mount_ids() if self.is_alive(mount_id))
+        return [record for record in records if record is not None]
+
+    def dead(self) -> list[str]:
+        """Directories that a crash left."""
+        return [mount_id for mount_id in self.mount_ids() if not self.is_alive(mount_id)]
+
+    def usable(self, key: str, mounts: list[Mounted]) -> list[MountRecord]:
+        """The living daemons of *key* whose FUSE mount is among *mounts*."""
+        return [record for record in self.living() if record.mount_id.startswith(key) and is_seen(record, mounts)]
+
+    def clean(self, mount_id: str, detach: Callable[[Path], None]) -> None:
+        """Takes away what a dead daemon left: its mounts, by *detach*, and its directory. Called under `starting`.
+
+        A device number may belong to another file system by now, so only mounts that also bear our name are touched.
+        """
+        directory = self._directory / mount_id
+        record = self.record(mount_id)
+        fuse_path = record.fuse_path if record is not None else directory / HIDDEN
+        mounts = current()
+        left = uses_of(fuse_path, record.devices if record is not None else frozenset(), mounts)
+        hidden = top_at(fuse_path, mounts)
+        for mounted in [*left, *([hidden] if hidden is not None else [])]:
+            if mounted.source.startswith(SOURCE_PREFIX):
+                detach(mounted.mountpoint)
+        if record is not None and record.target_made and record.target is not None:
+            with contextlib.suppress(OSError):  # not empty: no longer ours alone
+                record.target.rmdir()
+        remove_directory(directory)
+
+    def clean_dead(self, detach: Callable[[Path], None], key: str = "") -> None:
+        """Cleans what crashed daemons of *key* (or any) left. One that is being started at this moment is not dead."""
+        for mount_id in self.dead():
+            if mount_id.startswith(key):
+                with _try_lock(self._directory / f"{mount_id.partition('.')[0]}.lock") as mine:
+                    if mine and not self.is_alive(mount_id):
+                        self.clean(mount_id, detach)
+
+
+def is_seen(record: MountRecord, mounts: list[Mounted]) -> bool:
+    """Whether the record's FUSE mount is among *mounts*, and so can be attached from here."""
+    top = top_at(record.fuse_path, mounts)
+    return top is not None and top.device == record.fuse_device
+
+
+def write_record(directory: Path, record: MountRecord) -> None:
+    """Puts the record in place in one step: a reader sees none or a whole one."""
+    draft = directory / f"{RECORD}.new"
+    draft.write_text(to_json(record))
+    draft.replace(directory / RECORD)
+
+
+def forget_record(directory: Path) -> None:
+    """Nobody attaches to it any more; its daemon serves on for those who hold it."""
+    (directory / RECORD).unlink(missing_ok=True)
+
+
+def hold_alive(directory: Path) -> int:
+    """Takes the lock that says that this process is the daemon of *directory*. Kept until the process ends."""
+    descriptor = os.open(directory / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # someone may be testing it at this moment: wait for that
+    return descriptor
+
+
+def remove_directory(directory: Path) -> None:
+    """Removes a mount's directory. Whatever else lies in it stays, and so does what is still mounted."""
+    for name in (RECORD, f"{RECORD}.new", CONTROL, ALIVE):
+        (directory / name).unlink(missing_ok=True)
+    for path in (directory / HIDDEN, directory / EMPTY, directory):
+        with contextlib.suppress(OSError):
+            path.rmdir()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _try_lock(path: Path) -> Iterator[bool]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)

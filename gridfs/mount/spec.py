@@ -1,0 +1,129 @@
+"""What a daemon is told: a MountSpec, sent to it as JSON, and a MountRecord, what it tells about itself.
+
+Both are records of plain types; `to_json` and `from_json` translate by the annotations, so a field is declared once.
+A spec never holds a secret: credentials are found by the daemon where the command found them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gridfs.config import CacheSettings, MountOptions, StoreSettings
+from gridfs.model import Version
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class MountSpec:
+    """One daemon to be: which version, where, and how."""
+
+    mount_id: str
+    store: StoreSettings
+    version: Version
+    directory: Path
+    """Of this mount alone, below the registry; exists and is empty."""
+    target: Path | None
+    """Where people shall see it; None for the daemon of a run, which sees it in its own namespace."""
+    target_made: bool
+    """The target was made for this mount, and goes with it."""
+    log_file: Path
+    cache: CacheSettings
+    options: MountOptions
+    linger_s: float | None = None
+    """The daemon ends this long after its last user let go; None: only when told to."""
+
+    @property
+    def source(self) -> str:
+        """First column of `df` and /proc/mounts."""
+        return source_of(self.version.name, self.version.version)
+
+
+@dataclass(frozen=True, slots=True)
+class MountRecord:
+    """One daemon that is, as its `record.json` has it. Whether it still lives, only its lock says (registry.py)."""
+
+    mount_id: str
+    name: str
+    version: int
+    store_url: str
+    uid: int
+    gid: int
+    pid: int
+    started_at: str
+    """UTC, ISO 8601 with a `Z`."""
+    target: Path | None
+    target_made: bool
+    fuse_path: Path
+    """Where the FUSE mount itself is: hidden below the registry, or at the target for one who may not mount."""
+    fuse_device: str
+    """`major:minor` in mountinfo."""
+    veil_device: str | None
+    """The overlay's, when there is one."""
+    zero_open: bool
+    veil: str
+    """`on`, or why not."""
+    read_ahead: str
+    """Its size, and why it is no larger if it is smaller than asked for."""
+    max_background: str
+    cache_directory: Path
+    log_file: Path
+    linger_s: float | None
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    @property
+    def devices(self) -> frozenset[str]:
+        return frozenset(device for device in (self.fuse_device, self.veil_device) if device is not None)
+
+
+SOURCE_PREFIX = "gridfs:"
+
+
+def source_of(name: str, version: int) -> str:
+    return f"{SOURCE_PREFIX}{name}@{version}"
+
+
+def to_json(record: Any) -> str:
+    """One line of JSON. *record* is a dataclass of plain types, paths, enums, and such dataclasses."""
+    return json.dumps(_plain(record), separators=(",", ":"))
+
+
+def from_json(kind: type[T], text: str | bytes) -> T:
+    """The record that `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+    value: T = _typed(kind, json.loads(text))
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Path):
+        return str(value)  # surrogates of undecodable bytes survive as \udcXX escapes
+    if isinstance(value, Enum):
+        return value.value
+    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        chosen = next(k for k in typing.get_args(kind) if k is not type(None))
+        return None if value is None else _typed(chosen, value)
+    if origin is tuple:
+        return tuple(_typed(typing.get_args(kind)[0], item) for item in value)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return kind(**{f.name: _typed(hints[f.name], value[f.name]) for f in dataclasses.fields(kind)})
+    if kind is Path or (isinstance(kind, type) and issubclass(kind, Enum)):
+        return kind(value)
+    return value

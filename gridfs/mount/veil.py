@@ -1,0 +1,74 @@
+"""Making a daemon's file system appear at a path, and taking it away again.
+
+Who may mount sees a read-only overlayfs over the hidden FUSE mount, the veil: Python's open() asks ioctl(TCGETS) of
+every file, which FUSE forwards to the daemon each time (165 us) and overlayfs answers by itself (open().read() then
+takes 37 us, local disk 29 us). Where the overlay is refused, or not wanted, a bind mount shows the same. `xino=on`
+gives files and directories one device number, so that `tar --one-file-system` and `du -x` see one file system.
+
+Who may not mount has the FUSE mount itself at the path, put there and taken away by fusermount3.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from gridfs.mount import syscalls
+from gridfs.mount.requirements import may_mount
+from gridfs.mount.syscalls import MountFlag, UmountFlag
+
+VEIL_ON = "on"
+
+_VEIL_FLAGS = MountFlag.RDONLY | MountFlag.NOSUID | MountFlag.NODEV
+
+
+def show(fuse_path: Path, empty: Path, target: Path, source: str, *, veil: bool) -> str:
+    """Mounts what is at *fuse_path* at *target* too, in the way that is allowed; `on`, or why there is no veil.
+
+    Asks the file system for attributes: the daemon that serves it calls this from a worker thread. Raises OSError.
+    """
+    reason = "off: --no-veil"
+    if veil:
+        layers = f"lowerdir={_layer(fuse_path)}:{_layer(empty)}"
+        for options in (f"{layers},xino=on", layers):  # without xino where the kernel knows it not (before 4.17)
+            try:
+                syscalls.mount(source, target, "overlay", _VEIL_FLAGS, options)
+            except OSError as error:
+                reason = f"off: overlayfs is refused ({error.strerror})"
+            else:
+                return VEIL_ON
+    bind(fuse_path, target)
+    return reason
+
+
+def bind(visible: Path, target: Path) -> None:
+    """Shows at *target* what is mounted at *visible*. Raises OSError."""
+    syscalls.mount(visible, target, None, MountFlag.BIND)
+
+
+def hide(target: Path, *, lazy: bool) -> None:
+    """Takes the topmost mount at *target* away. Raises OSError: EBUSY while someone holds it, unless *lazy*.
+
+    With *lazy* it is gone from the tree at once, and whoever holds something of it keeps that.
+    """
+    if may_mount():
+        syscalls.umount(target, UmountFlag.DETACH if lazy else 0)
+        return
+    done = subprocess.run(
+        ["fusermount3", "-u", *(["-z"] if lazy else []), "--", str(target)], check=False, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        busy = "busy" in done.stderr
+        message = done.stderr.strip().rpartition(": ")[2] or f"fusermount3 ended with {done.returncode}"
+        raise OSError(16 if busy else 22, message, str(target))
+
+
+def detach(target: Path) -> None:
+    """`hide` for remains of a crash: at once, whoever holds them."""
+    hide(target, lazy=True)
+
+
+def _layer(path: Path) -> str:
+    """A path in overlayfs's option, where a colon ends a layer and a comma the option."""
+    return re.sub(r"([\\:,])", r"\\\1", str(path))
