@@ -114,12 +114,12 @@ class MemoryCache:
     def publish(self, part: Part, ready: int) -> None:
         """Bytes of *part* up to *ready* are verified: blocks that end there can be found from now on."""
         size = part.block_size_bytes
-        first = -(-part.ready // size)
+        first = part.ready // size
         stop = part.stop_block if ready >= part.stop else ready // size
         identity = part.identity
         for block in range(first, stop):
             self.blocks[identity, block] = part
-        part.ready = min(ready, part.stop)
+        part.ready = min(stop * size, part.stop)
 
     def pin(self, part: Part) -> None:
         """Keeps *part* from being evicted until as many `unpin`; a part enters the cache by its first pin."""
@@ -162,7 +162,7 @@ class MemoryCache:
         return part.size_bytes
 
     def parts(self) -> list[Part]:
-        """What may be evicted, the least recently used first."""
+        """What may be evicted, in no order."""
         return list(self._recency.values())
 
     def _forget(self, part: Part) -> None:

@@ -52,11 +52,13 @@ def lacking(run: Run, have: Callable[[int], object]) -> Iterator[Run]:
 
 
 def parts_of(run: Run, block_size_bytes: int, part_size_bytes: int = PART_SIZE_BYTES) -> Iterator[Run]:
-    """Cuts *run* at the multiples of *part_size_bytes* (at most 8 MiB; a larger block is a part by itself)."""
-    per_part = max(1, min(part_size_bytes, PART_SIZE_BYTES) // block_size_bytes)
+    """Cuts *run* at multiples of 8 MiB, and between those at multiples of *part_size_bytes*; one block at least."""
+    per_segment = max(1, PART_SIZE_BYTES // block_size_bytes)
+    per_part = max(1, min(part_size_bytes // block_size_bytes, per_segment))
     first = run.first
     while first < run.stop:
-        stop = min(run.stop, (first // per_part + 1) * per_part)
+        segment = first - first % per_segment
+        stop = min(run.stop, segment + per_segment, segment + ((first - segment) // per_part + 1) * per_part)
         yield Run(first, stop)
         first = stop
 
