@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import subprocess
 from pathlib import Path
@@ -29,6 +30,18 @@ def test_files_that_a_document_names_exist(document: Path) -> None:
     named = re.findall(r"`((?:gridfs|tests|benchmarks|systemd|docs|\.ci)/[\w./@-]+)`", document.read_text())
     missing = [name for name in named if not (ROOT / name).exists()]
     assert not missing
+
+
+def test_the_architecture_page_names_code_that_there_is() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    units = "bench|cache|catalog|cli|config|create|errors|fuse|manifest|model|mount|read|store|vfs"
+    for path in re.findall(rf"`((?:{units})(?:/[\w/]+)?\.py)`", text):
+        assert (ROOT / "gridfs" / path).is_file(), path
+    names = re.findall(rf"`((?:{units})(?:\.[A-Za-z_]+)+)`", text)
+    assert len(names) > 20
+    for name in names:
+        if not name.endswith(".py"):
+            assert pkgutil.resolve_name(f"gridfs.{name}"), name
 
 
 def test_every_decision_is_listed() -> None:
