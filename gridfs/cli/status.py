@@ -73,6 +73,9 @@ def incident_lines(mount: MountStatus) -> list[str]:
     lines = [_incident_line(label, incident) for incident in incidents[:INCIDENTS_SHOWN]]
     if len(incidents) > INCIDENTS_SHOWN:
         lines.append(f"{label}: {shown_count(len(incidents) - INCIDENTS_SHOWN, 'other cause')}: grid status -o json")
+    disk = mount.detail.get("reader", {}).get("disk", {})
+    if disk.get("reason"):
+        lines.append(f"{label}: the disk cache is off: {disk['reason']}")
     if mount.state in ("dead", "silent") and mount.record is not None:
         daemon = f"its daemon (pid {mount.record.pid}) {_STATES[mount.state]}"
         lines.append(f"{label}: {daemon}; log: {mount.record.log_file}")
@@ -109,4 +112,5 @@ def as_json(mount: MountStatus) -> dict[str, Any]:
             "cache_directory": str(record.cache_directory),
             "log_file": str(record.log_file),
         }
-    return shown | mount.detail
+    statistics = dict(mount.detail)
+    return shown | {"incidents": statistics.pop("incidents", []), "statistics": statistics}
