@@ -26,6 +26,7 @@ from gridfs.mount.mounts import current, top_at, uses_of
 from gridfs.mount.registry import Registry, key_of
 from gridfs.mount.requirements import check_allow_other, check_machine, may_mount
 from gridfs.mount.spec import MountRecord, source_of
+from gridfs.names import parse_spec
 
 END_TIMEOUT_S = 10.0
 """An unmount waits this long for the daemon to end; one that a run still holds ends with the run."""
@@ -102,30 +103,33 @@ def _is_there(path: Path, source: str) -> bool:
 def unmount(what: str, paths: Paths, *, lazy: bool = False) -> list[Path]:
     """Unmounts the path *what*, or every path of the datastore `NAME[@VERSION]`; the paths. Raises NotFound or Busy."""
     registry = Registry(paths.runtime)
-    targets = _targets(what, registry)
+    cleaned = registry.clean_dead(veil.detach)
+    targets = _targets(what, registry, cleaned)
     for target in targets:
+        if top_at(target, current()) is None:
+            continue  # a dead daemon's, and gone already
         shown = top_at(target, current())
         of = next((record for record in registry.living() if shown is not None and _shows(record, target)), None)
         _hide(target, lazy=lazy)
         if of is not None and not _paths_of(of):
             _end(registry, of)
-    registry.clean_dead(veil.detach)
     return targets
 
 
-def _targets(what: str, registry: Registry) -> list[Path]:
-    if "/" in what or what in (".", ".."):
-        path = absolute(Path(what))
-        mounted = top_at(path, current())
+def _targets(what: str, registry: Registry, cleaned: list[MountRecord]) -> list[Path]:
+    path = absolute(Path(what))
+    mounted = top_at(path, current())
+    if "/" in what or mounted is not None:
+        if path in (record.target for record in cleaned):
+            return [path]
         if mounted is None:
             raise NotFound(f"nothing is mounted at {path}", remedy="grid status shows what is mounted")
         if not is_ours(mounted):
             raise InvalidInput(f"{path} is no mount of gridfs but {mounted.fstype}", remedy=f"umount {path}")
         return [path]
-    from gridfs.names import parse_spec
-
     spec = parse_spec(what)
-    found = [path for record in registry.living() if _is_meant(record, spec) for path in _paths_of(record)]
+    found = [record.target for record in cleaned if record.target is not None and _is_meant(record, spec)]
+    found += [path for record in registry.living() if _is_meant(record, spec) for path in _paths_of(record)]
     if not found:
         raise NotFound(f"{spec} is not mounted by you on this machine", remedy="grid status shows what is mounted")
     return found

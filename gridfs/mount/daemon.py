@@ -26,7 +26,6 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,7 +39,7 @@ from gridfs.mount.assembly import OpenVersion, open_version
 from gridfs.mount.launch import failure_line, ready_line
 from gridfs.mount.mounts import current, top_at, uses_of
 from gridfs.mount.requirements import may_mount
-from gridfs.mount.spec import MountRecord, MountSpec, from_json
+from gridfs.mount.spec import MountRecord, MountSpec, from_json, plain
 from gridfs.mount.systemd import notify
 from gridfs.mount.users import Use, may_release, uses
 from gridfs.observe import Counters, Incidents, set_up_logging
@@ -143,6 +142,8 @@ class Daemon:
         if mounted is None:
             raise Unsupported(f"{self._fuse_path} was unmounted while it was being mounted")
         os.statvfs(self._fuse_path)  # the first answer of the mount: from here on it works
+        read_ahead = kernel.set_read_ahead(mounted.device)
+        max_background = kernel.set_max_background(mounted.device, spec.directory / registry.EMPTY)
         veiled, veil_device = "off: only root may mount one", None
         if self._hidden and spec.target is not None:
             empty = spec.directory / registry.EMPTY
@@ -171,14 +172,22 @@ class Daemon:
             veil_device=veil_device,
             zero_open=hook is not None and hook.may_answer_enosys(directory=False),
             veil=veiled,
-            read_ahead=str(kernel.set_read_ahead(mounted.device)),
-            max_background=str(kernel.set_max_background(mounted.device)),
+            read_ahead=str(read_ahead),
+            max_background=str(max_background),
             cache_directory=spec.cache.directory,
             log_file=spec.log_file,
             linger_s=spec.linger_s,
         )
 
     async def _answer(self, word: str) -> dict[str, Any]:
+        try:
+            return self._answer_to(word)
+        except Exception as error:  # a question is no reason for a mount to end
+            self.counters.add("defects")
+            self.incidents.note(error, f"control {word}")
+            return {"released": self._released}
+
+    def _answer_to(self, word: str) -> dict[str, Any]:
         if word == "keep":
             self._linger_s, self._had_target = None, True
         elif word == "use":
@@ -194,8 +203,8 @@ class Daemon:
             "released": self._released,
             "counters": self.counters.snapshot(),
             "incidents": [incident.as_json() for incident in self.incidents.snapshot()],
-            "reader": asdict(version.reader.statistics()) if version is not None else {},
-            "store": asdict(version.store_statistics) if version is not None else {},
+            "reader": plain(version.reader.statistics()) if version is not None else {},
+            "store": plain(version.store_statistics) if version is not None else {},
         }
 
     async def _watch_users(self) -> None:

@@ -7,9 +7,11 @@ not permitted is said by `grid status`, and a udev rule (systemd/) sets read-ahe
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from gridfs.mount import syscalls
+from gridfs.mount.syscalls import MountFlag, UmountFlag
 
 READ_AHEAD_KIB = 4096
 MAX_BACKGROUND = 64
@@ -54,10 +56,21 @@ def set_read_ahead(device: str, sysfs: Path = Path("/sys")) -> Limit:
     return set_limit(sysfs / "class/bdi" / device / "read_ahead_kb", READ_AHEAD_KIB)
 
 
-def set_max_background(device: str, sysfs: Path = Path("/sys")) -> Limit:
-    """max_background of the FUSE connection, which is named by its device number."""
+def set_max_background(device: str, scratch: Path, sysfs: Path = Path("/sys")) -> Limit:
+    """max_background of the FUSE connection, which is named by its device number.
+
+    Where nobody has mounted fusectl (a container), it is mounted at the empty directory *scratch* meanwhile.
+    """
     major, minor = (int(part) for part in device.split(":"))
-    connection = sysfs / "fs/fuse/connections" / str(major << 20 | minor)
-    if not os.path.isdir(connection):
-        return Limit(MAX_BACKGROUND, None, "no fusectl mounted at /sys/fs/fuse/connections")
-    return set_limit(connection / "max_background", MAX_BACKGROUND)
+    name = str(major << 20 | minor)
+    usual = sysfs / "fs/fuse/connections" / name
+    if usual.is_dir():
+        return set_limit(usual / "max_background", MAX_BACKGROUND)
+    try:
+        syscalls.mount("fusectl", scratch, "fusectl", MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC)
+    except OSError as error:
+        return Limit(MAX_BACKGROUND, None, f"no fusectl: {error.strerror}")
+    try:
+        return set_limit(scratch / name / "max_background", MAX_BACKGROUND)
+    finally:
+        syscalls.umount(scratch, UmountFlag.DETACH)

@@ -7,7 +7,7 @@
         control                          its socket (control.py)
         fuse/  empty/                    the hidden mountpoint, and the second layer that overlayfs wants
 
-The key is a hash of all that makes two mounts interchangeable: store, version, user and group, how files look. A daemon
+The key names all that makes two mounts interchangeable: store, version, user and group, how files look. A daemon
 is used again only when it lives *and* its mount is seen from here: one that was started in another mount namespace is
 somebody else's. A directory whose lock is free is the remains of a crash, and `clean` takes them away: mounts first
 (they answer ENOTCONN until then, never an empty directory), files after. Nothing is ever removed recursively, since a
@@ -45,7 +45,8 @@ def key_of(store: StoreSettings, version: Version, options: MountOptions, uid: i
         [options.allow_other, options.uid, options.gid, options.umask, options.file_mode, options.dir_mode],
         [options.xattr, options.zero_open, sorted(options.extra)],
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return f"{version.name}-{version.version}-{digest[:12]}"
 
 
 class Registry:
@@ -121,7 +122,7 @@ class Registry:
 
     def usable(self, key: str, mounts: list[Mounted]) -> list[MountRecord]:
         """The living daemons of *key* whose FUSE mount is among *mounts*."""
-        return [record for record in self.living() if record.mount_id.startswith(key) and is_seen(record, mounts)]
+        return [record for record in self.living() if record.mount_id.rpartition(".")[0] == key and is_seen(record, mounts)]
 
     def clean(self, mount_id: str, detach: Callable[[Path], None]) -> None:
         """Takes away what a dead daemon left: its mounts, by *detach*, and its directory. Called under `starting`.
@@ -142,13 +143,16 @@ class Registry:
                 record.target.rmdir()
         remove_directory(directory)
 
-    def clean_dead(self, detach: Callable[[Path], None], key: str = "") -> None:
-        """Cleans what crashed daemons of *key* (or any) left. One that is being started at this moment is not dead."""
+    def clean_dead(self, detach: Callable[[Path], None]) -> list[MountRecord]:
+        """Cleans what crashed daemons left, and says what they were. One that is just being started is not dead."""
+        cleaned = []
         for mount_id in self.dead():
-            if mount_id.startswith(key):
-                with _try_lock(self._directory / f"{mount_id.partition('.')[0]}.lock") as mine:
-                    if mine and not self.is_alive(mount_id):
-                        self.clean(mount_id, detach)
+            with _try_lock(self._directory / f"{mount_id.rpartition('.')[0]}.lock") as mine:
+                if mine and not self.is_alive(mount_id):
+                    record = self.record(mount_id)
+                    self.clean(mount_id, detach)
+                    cleaned += [record] if record is not None else []
+        return cleaned
 
 
 def is_seen(record: MountRecord, mounts: list[Mounted]) -> bool:

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -95,7 +96,7 @@ def source_of(name: str, version: int) -> str:
 
 def to_json(record: Any) -> str:
     """One line of JSON. *record* is a dataclass of plain types, paths, enums, and such dataclasses."""
-    return json.dumps(_plain(record), separators=(",", ":"))
+    return json.dumps(plain(record), separators=(",", ":"))
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:
@@ -104,14 +105,17 @@ def from_json(kind: type[T], text: str | bytes) -> T:
     return value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What JSON can say of *value*: records and mappings as objects, paths and enums as what they hold."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Path):
         return str(value)  # surrogates of undecodable bytes survive as \udcXX escapes
     if isinstance(value, Enum):
         return value.value
-    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
+    return [plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def _typed(kind: Any, value: Any) -> Any:
