@@ -42,6 +42,7 @@ from gridfs.mount.requirements import may_mount
 from gridfs.mount.spec import MountRecord, MountSpec, from_json, plain
 from gridfs.mount.systemd import notify
 from gridfs.mount.users import Use, may_release, uses
+from gridfs.names import parse_spec
 from gridfs.observe import Counters, Incidents, set_up_logging
 
 import pyfuse3  # isort: skip
@@ -146,11 +147,12 @@ class Daemon:
         max_background = kernel.set_max_background(mounted.device, spec.directory / registry.EMPTY)
         veiled, veil_device = "off: only root may mount one", None
         if self._hidden and spec.target is not None:
-            empty = spec.directory / registry.EMPTY
+            empty, refusal = spec.directory / registry.EMPTY, veil.refusal(spec.options)
             try:
-                veiled = veil.show(self._fuse_path, empty, spec.target, spec.source, veil=spec.options.veil)
+                veiled = veil.show(self._fuse_path, empty, spec.target, spec.source, veil=refusal is None)
             except OSError as error:
                 raise Unsupported(f"{spec.target} can't be mounted on: {error.strerror}") from error
+            veiled = refusal or veiled
             top = top_at(spec.target, current())
             veil_device = top.device if top is not None and veiled == veil.VEIL_ON else None
         elif spec.target is None:
@@ -179,12 +181,14 @@ class Daemon:
             linger_s=spec.linger_s,
         )
 
-    async def _answer(self, word: str) -> dict[str, Any]:
+    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            return self._answer_to(word)
+            if request["do"] == "resolve":
+                return await self._resolve(request)
+            return self._answer_to(request["do"])
         except Exception as error:  # a question is no reason for a mount to end
             self.counters.add("defects")
-            self.incidents.note(error, f"control {word}")
+            self.incidents.note(error, f"control {request['do']}")
             return {"released": self._released}
 
     def _answer_to(self, word: str) -> dict[str, Any]:
@@ -195,6 +199,17 @@ class Daemon:
         elif word == "release":
             self._release()
         return self._status()
+
+    async def _resolve(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The commit record that is asked for; nothing when it is another store's or can't be had."""
+        if self._version is None or request["store"] != plain(self.spec.store):
+            return {}
+        try:
+            version = await self._version.catalog.resolve(parse_spec(request["spec"]))
+        except GridfsError as error:
+            log.info("%s could not be resolved for a run: %s", request["spec"], error)
+            return {}
+        return {"version": plain(version)}
 
     def _status(self) -> dict[str, Any]:
         version = self._version

@@ -122,7 +122,8 @@ class Registry:
 
     def usable(self, key: str, mounts: list[Mounted]) -> list[MountRecord]:
         """The living daemons of *key* whose FUSE mount is among *mounts*."""
-        return [record for record in self.living() if record.mount_id.rpartition(".")[0] == key and is_seen(record, mounts)]
+        same = (record for record in self.living() if record.mount_id.rpartition(".")[0] == key)
+        return [record for record in same if is_seen(record, mounts)]
 
     def clean(self, mount_id: str, detach: Callable[[Path], None]) -> None:
         """Takes away what a dead daemon left: its mounts, by *detach*, and its directory. Called under `starting`.

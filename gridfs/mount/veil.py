@@ -10,10 +10,12 @@ Who may not mount has the FUSE mount itself at the path, put there and taken awa
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
 
+from gridfs.config import MountOptions
 from gridfs.mount import syscalls
 from gridfs.mount.requirements import may_mount
 from gridfs.mount.syscalls import MountFlag, UmountFlag
@@ -23,12 +25,21 @@ VEIL_ON = "on"
 _VEIL_FLAGS = MountFlag.RDONLY | MountFlag.NOSUID | MountFlag.NODEV
 
 
+def refusal(options: MountOptions) -> str | None:
+    """Why there shall be no veil; None when there may be one."""
+    if not options.veil:
+        return "off: --no-veil"
+    if not options.allow_other and os.geteuid() == 0:  # the overlay asks as whoever mounted it, for anyone
+        return "off: it would let other users in, and --allow-other is off"
+    return None
+
+
 def show(fuse_path: Path, empty: Path, target: Path, source: str, *, veil: bool) -> str:
     """Mounts what is at *fuse_path* at *target* too, in the way that is allowed; `on`, or why there is no veil.
 
     Asks the file system for attributes: the daemon that serves it calls this from a worker thread. Raises OSError.
     """
-    reason = "off: --no-veil"
+    reason = "off"
     if veil:
         layers = f"lowerdir={_layer(fuse_path)}:{_layer(empty)}"
         for options in (f"{layers},xino=on", layers):  # without xino where the kernel knows it not (before 4.17)
