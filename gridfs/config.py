@@ -142,6 +142,8 @@ class Environment:
     memory_target: str | None = None
     completion: str | None = None
     """What a shell asks of click: `bash_source`, `bash_complete`, ..."""
+    shell: str = "/bin/sh"
+    """What `grid session` starts."""
     aws: AwsEnvironment = field(default_factory=AwsEnvironment)
 
     @classmethod
@@ -155,6 +157,7 @@ class Environment:
             max_cache_size=env.get("GRIDFS_MAX_CACHE_SIZE") or None,
             memory_target=env.get("GRIDFS_MEMORY_TARGET") or None,
             completion=env.get("_GRID_COMPLETE") or None,
+            shell=env.get("SHELL") or "/bin/sh",
             aws=AwsEnvironment.from_environment(env if environ is not None else None),
         )
 

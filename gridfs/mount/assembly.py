@@ -39,6 +39,8 @@ class OpenVersion:
     reader: Reader
     manifest: Manifest
     store_statistics: StoreStatistics
+    catalog: Catalog
+    """Of the store that the version came from."""
 
 
 @asynccontextmanager
@@ -51,11 +53,12 @@ async def open_version(spec: MountSpec, incidents: Incidents) -> AsyncIterator[O
     store = await open_store(spec.store, statistics=statistics)
     try:
         ensure_private(spec.cache.directory)
-        manifest = Manifest.open(await Catalog(store).fetch_manifest(spec.version, spec.cache.directory))
+        catalog = Catalog(store)
+        manifest = Manifest.open(await catalog.fetch_manifest(spec.version, spec.cache.directory))
         try:
             async with _bytes_of(spec, manifest, store, statistics) as (objects, key_of):
                 reader = _reader(spec, manifest, objects, key_of, incidents)
-                yield OpenVersion(_files(spec, manifest, reader), reader, manifest, statistics)
+                yield OpenVersion(_files(spec, manifest, reader), reader, manifest, statistics, catalog)
         finally:
             manifest.close()
     finally:

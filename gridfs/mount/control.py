@@ -4,6 +4,11 @@
     {"do": "keep"}       end no more by yourself: `grid mount` has made a daemon of a run its own
     {"do": "use"}        a run has come: count the linger anew
     {"do": "release"}    take your own mount out of the tree, and end when the kernel says that nobody holds it
+    {"do": "resolve", "spec": "NAME[@V]", "store": {...}}
+                         the commit record, if that is the daemon's own store: a run that asks a daemon needs no client
+                         of the store itself, whose import would cost more than all else that it does
+
+The asking side imports no trio, for the same reason.
 
 The socket lies in the mount's directory (0700) and is 0600. Its name may be longer than the 107 bytes that an address
 holds, so both sides name it by way of a descriptor of the directory.
@@ -17,24 +22,25 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import trio
+from typing import TYPE_CHECKING, Any
 
 from gridfs.errors import StoreUnavailable
 from gridfs.mount.registry import CONTROL
+
+if TYPE_CHECKING:
+    import trio
 
 REQUEST_LIMIT_BYTES = 4096
 ANSWER_TIMEOUT_S = 10.0
 """A daemon answers from memory; one that does not within this is in trouble, and `grid status` says so."""
 
-Answer = Callable[[str], Awaitable[dict[str, Any]]]
+Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
-async def serve(
-    directory: Path, answer: Answer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Answers requests until cancelled. *answer* is given the word after `do`, and raises nothing."""
+async def serve(directory: Path, answer: Answer, *, task_status: trio.TaskStatus[None]) -> None:
+    """Answers requests until cancelled. *answer* is given the request, an object with `do`, and raises nothing."""
+    import trio
+
     with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         with _address(directory) as address:
             await listener.bind(address)
@@ -48,6 +54,8 @@ async def serve(
 
 
 async def _answer_one(connection: trio.socket.SocketType, answer: Answer) -> None:
+    import trio
+
     stream = trio.SocketStream(connection)
     with trio.move_on_after(ANSWER_TIMEOUT_S):
         async with stream:
@@ -61,23 +69,23 @@ async def _answer_one(connection: trio.socket.SocketType, answer: Answer) -> Non
                     break
                 request += received
             try:
-                word = str(json.loads(request)["do"])
-            except (ValueError, KeyError, TypeError):
+                parsed = {"do": "", **json.loads(request)}
+            except (ValueError, TypeError):
                 return
-            reply = json.dumps(await answer(word)).encode() + b"\n"
+            reply = json.dumps(await answer(parsed)).encode() + b"\n"
             try:
                 await stream.send_all(reply)
             except trio.BrokenResourceError:
                 return
 
 
-def ask(directory: Path, word: str) -> dict[str, Any]:
+def ask(directory: Path, word: str, **arguments: Any) -> dict[str, Any]:
     """The daemon's answer. Raises StoreUnavailable when there is none."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _address(directory) as address:
             connection.settimeout(ANSWER_TIMEOUT_S)
             connection.connect(address)
-            connection.sendall(json.dumps({"do": word}).encode() + b"\n")
+            connection.sendall(json.dumps({"do": word, **arguments}).encode() + b"\n")
             with connection.makefile("rb") as lines:
                 answer: dict[str, Any] = json.loads(lines.readline())
                 return answer

@@ -94,12 +94,19 @@ def command() -> list[str]:
     return [sys.executable, "-P", "-m", MODULE]
 
 
-def raise_failure(answer: dict[str, str | None], spec: MountSpec) -> NoReturn:
+def expected_failure(answer: dict[str, str | None]) -> GridfsError | None:
+    """The error that `failure_line` told of; None when it was a defect."""
     kind = getattr(errors, answer["error"] or "", None)
-    message = answer["message"] or ""
     if isinstance(kind, type) and issubclass(kind, GridfsError):
-        raise kind(message, remedy=answer["remedy"])
-    raise GridfsError(f"the daemon of {spec.source} failed: {message}", remedy=f"see {spec.log_file}")
+        return kind(answer["message"] or "", remedy=answer["remedy"])
+    return None
+
+
+def raise_failure(answer: dict[str, str | None], spec: MountSpec) -> NoReturn:
+    error = expected_failure(answer)
+    raise error or GridfsError(
+        f"the daemon of {spec.source} failed: {answer['message']}", remedy=f"see {spec.log_file}"
+    )
 
 
 def _private(path: str, flags: int) -> int:

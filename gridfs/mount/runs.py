@@ -11,7 +11,7 @@ namespace holds it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,7 +28,6 @@ def replace_process(
     runtime: Path,
     *,
     veil: bool = True,
-    environment: Mapping[str, str],
 ) -> NoReturn:
     """Becomes *command*, which sees each datastore at its path. The process must have a single thread.
 
@@ -41,13 +40,13 @@ def replace_process(
         if made:
             leftovers.leave_janitor(made)
         enter(plan, ensure_private(runtime / "run"), veil=veil)
-        execute(command, environment)
+        execute(command)
 
 
-def execute(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+def execute(command: Sequence[str]) -> NoReturn:
     """exec, with the shell's two kinds of failure: no such command, and one that can't be executed."""
     try:
-        os.execvpe(command[0], list(command), dict(environment))
+        os.execvp(command[0], list(command))
     except FileNotFoundError as error:
         raise NotFound(
             f"no such command: {command[0]}", remedy="check the spelling and PATH; the command follows after --"

@@ -101,8 +101,13 @@ def to_json(record: Any) -> str:
 
 def from_json(kind: type[T], text: str | bytes) -> T:
     """The record that `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
-    value: T = _typed(kind, json.loads(text))
-    return value
+    return from_json_value(kind, json.loads(text))
+
+
+def from_json_value(kind: type[T], value: Any) -> T:
+    """As from_json, for JSON that is parsed already."""
+    record: T = _typed(kind, value)
+    return record
 
 
 def plain(value: Any) -> Any:

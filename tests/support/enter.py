@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path, PurePosixPath
 
@@ -19,7 +18,7 @@ def main(arguments: list[str]) -> None:
         label = f"d{number}@1"
         placements.append(Placement(label, checked_path(label, path), PurePosixPath(source)))
     try:
-        replace_process(placements, arguments[split + 1 :], Path(arguments[0]), environment=os.environ)
+        replace_process(placements, arguments[split + 1 :], Path(arguments[0]))
     except GridfsError as error:
         sys.exit(str(error))
 
