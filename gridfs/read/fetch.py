@@ -284,9 +284,9 @@ class Fetcher:
             self._publish(flight, min((verified + len(checksums)) * size, arrived), checksums)
 
     def _publish(self, flight: Flight, ready_bytes: int, checksums: Sequence[int]) -> None:
-        flight.seen.extend(checksums)
         if flight.part is not None:
             self._memory.publish(flight.part, flight.span.start_byte + ready_bytes)
+        flight.seen.extend(checksums)
         flight.wake()
 
     async def _mend(self, flight: Flight) -> None:

@@ -87,6 +87,7 @@ class Reader:
         settings: ReaderSettings,
         *,
         on_defect: Callable[[BaseException, str], object] = _log_defect,
+        fetcher_type: type[Fetcher] = Fetcher,
     ) -> None:
         self._layout = layout
         self._block_size_bytes = layout.info.block_size_bytes
@@ -96,7 +97,7 @@ class Reader:
         self._settings = settings
         self._timeout_s = settings.read_timeout_s
         self._budget = Budget(settings.memory_budget_bytes, cache.memory)
-        self._fetcher = Fetcher(
+        self._fetcher = fetcher_type(
             layout=layout,
             store=store,
             key_of=key_of,
