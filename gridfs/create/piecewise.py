@@ -62,9 +62,7 @@ class PiecewiseReading:
                     return
                 await out.send(piece)
 
-    async def _hash(
-        self, read: trio.MemoryReceiveChannel[memoryview], out: trio.MemorySendChannel[memoryview]
-    ) -> None:
+    async def _hash(self, read: trio.MemoryReceiveChannel[memoryview], out: trio.MemorySendChannel[memoryview]) -> None:
         with read, out:
             async for piece in read:
                 await trio.to_thread.run_sync(self._digest.update, piece)

@@ -163,7 +163,7 @@ class Publisher:
         key = uuid.uuid4().hex
         number = journal.begin_object(key)
         reading = PiecewiseReading(self._source, file, self._settings.block_size_bytes)
-        await reading.run(partial(self._store.put_stream, self._settings.key_of(key)))
+        await reading.run(partial(self._store.put_stream, self._settings.key_of(key), size_hint_bytes=file.size))
         if reading.failure:
             journal.forget_object(number)
             self._not_read(file, reading.failure)

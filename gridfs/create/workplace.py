@@ -80,9 +80,7 @@ def incomplete(paths: Paths) -> list[Incomplete]:
                 document = json.loads((directory / "request.json").read_text())
                 request = CreateRequest.from_json(json.dumps(document["request"]))
                 running = _is_locked(directory)
-                found.append(
-                    Incomplete(directory, request, document["store_url"], document["started_at"], running)
-                )
+                found.append(Incomplete(directory, request, document["store_url"], document["started_at"], running))
             except (OSError, ValueError, KeyError, TypeError, FormatError):
                 continue
     return sorted(found, key=lambda creation: creation.started_at, reverse=True)

@@ -1,0 +1,315 @@
+"""Creations of real and odd folders, compared with what the store holds afterwards (create/creation.py)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from gridfs.catalog import Catalog
+from gridfs.config import Paths
+from gridfs.create import creation as creation_module
+from gridfs.create.creation import CreateResult, create_datastore
+from gridfs.create.folder import local_source
+from gridfs.create.progress import Silent
+from gridfs.create.request import CreateRequest
+from gridfs.create.source import Found, Outcome
+from gridfs.create.workplace import incomplete
+from gridfs.errors import InvalidInput, NotFound, SourceProblem, StoreUnavailable
+from gridfs.model import Kind, VersionSpec
+from gridfs.store.directory import DirectoryStore
+from tests.support.data import ramp
+from tests.support.on_trio import on_trio
+from tests.support.sources import Tampered, make_oddities
+from tests.support.versions import StoredTree, folder_tree, stored_tree
+
+BLOCK = 1024
+PACK = 64 * BLOCK
+"""Small, so that small trees have many packs."""
+
+
+class Place:
+    """A store and a node of the test's own."""
+
+    def __init__(self, tmp_path: Path, paths: Paths) -> None:
+        self.folder = tmp_path / "folder"
+        self.store = DirectoryStore(tmp_path / "store")
+        self.paths = paths
+
+    async def create(self, source: Path | None = None, *, small: bool = True, **options: bool) -> CreateResult:
+        request = CreateRequest("set", str(source or self.folder), **options)  # type: ignore[arg-type]
+        sizes = {"block_size_bytes": BLOCK, "pack_size_bytes": PACK} if small else {}
+        return await create_datastore(request, self.store, self.paths, Silent(), **sizes)
+
+    async def tree(self, version: int | None = None) -> StoredTree:
+        return await stored_tree(self.store, self.paths, VersionSpec("set", version))
+
+    def fill(self, files: dict[str, bytes]) -> None:
+        for name, content in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+@pytest.fixture
+def place(tmp_path: Path, private_dirs: Paths) -> Place:
+    return Place(tmp_path, private_dirs)
+
+
+@pytest.fixture
+def tamper(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Found], Outcome | None]], list[Tampered]]:
+    """Makes every local source act on command; the sources that were made, in a list that grows."""
+
+    def install(before: Callable[[Found], Outcome | None]) -> list[Tampered]:
+        made: list[Tampered] = []
+
+        def make(*arguments: object, **options: object) -> Tampered:
+            made.append(Tampered(local_source(*arguments, **options), before))  # type: ignore[arg-type]
+            return made[-1]
+
+        monkeypatch.setattr(creation_module, "local_source", make)
+        return made
+
+    return install
+
+
+@on_trio
+async def test_oddities_are_kept_or_reported(place: Place) -> None:
+    reported = make_oddities(place.folder)
+    result = await place.create()
+    tree = await place.tree()
+    assert tree.nodes == folder_tree(place.folder)
+    assert tree.reasons() == reported
+    assert {problem.reason: problem.count for problem in result.problems} == dict.fromkeys(reported, 1)
+    assert (result.version.name, result.version.version) == ("set", 1)
+    assert result.version.source == str(place.folder)
+
+
+@on_trio
+async def test_files_of_all_sizes_round_the_limits(place: Place) -> None:
+    sizes = {0, 1, BLOCK - 1, BLOCK, BLOCK + 1, PACK // 2 - 1, PACK // 2, PACK // 2 + 1, PACK, PACK + 1, 3 * PACK + 7}
+    place.fill({f"d{size % 3}/{size}": ramp(size, size) for size in sizes})
+    await place.create()
+    assert (await place.tree()).nodes == folder_tree(place.folder)
+
+
+@on_trio
+async def test_a_file_of_many_pieces(place: Place) -> None:
+    place.fill({"large": ramp(200 << 20), "small": ramp(10)})
+    await place.create(small=False)
+    tree = await place.tree()
+    assert tree.nodes == folder_tree(place.folder)
+    assert len(tree.object_keys) == 2
+
+
+@on_trio
+async def test_equal_content_is_stored_once(place: Place) -> None:
+    content, large = ramp(5000), ramp(PACK)
+    place.fill({"a/one": content, "b/two": content, "c/large": large, "d/large": large})
+    os.link(place.folder / "a/one", place.folder / "hard")
+    result = await place.create()
+    assert (await place.tree()).nodes == folder_tree(place.folder)
+    assert result.sent_bytes == len(content) + len(large)
+    assert result.version.total_bytes == 3 * len(content) + 2 * len(large)
+
+
+@on_trio
+async def test_hard_links_are_read_once(place: Place, tamper: Callable[..., list[Tampered]]) -> None:
+    place.fill({"m": ramp(5000)})
+    for name in ("a", "z"):
+        os.link(place.folder / "m", place.folder / name)
+    made = tamper(lambda file: None)
+    await place.create()
+    assert made[0].read_paths == [b"a"]
+    assert (await place.tree()).nodes == folder_tree(place.folder)
+
+
+@on_trio
+async def test_packs_follow_the_tree_order(place: Place) -> None:
+    names = [f"{directory}/{number:02}" for directory in ("a", "a-b", "b") for number in range(30)]
+    place.fill({name: ramp(5000, index) for index, name in enumerate(names)})
+    await place.create()
+    tree = await place.tree()
+    assert tree.nodes == folder_tree(place.folder)
+    assert len(tree.object_keys) >= len(names) * 5000 // PACK
+
+
+@on_trio
+async def test_the_next_creation_makes_the_next_version(place: Place) -> None:
+    place.fill({"a": b"1"})
+    assert (await place.create()).version.version == 1
+    place.fill({"b": b"2"})
+    assert (await place.create()).version.version == 2
+    assert set((await place.tree(1)).nodes) == {b"", b"a"}
+    assert set((await place.tree(2)).nodes) == {b"", b"a", b"b"}
+
+
+@on_trio
+async def test_two_creations_at_once_make_two_versions(place: Place) -> None:
+    place.fill({f"{number}": ramp(3000, number) for number in range(100)})
+    versions = []
+
+    async def one() -> None:
+        versions.append((await place.create()).version.version)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(one)
+    assert sorted(versions) == [1, 2]
+    for version in versions:
+        assert (await place.tree(version)).nodes == folder_tree(place.folder)
+    assert incomplete(place.paths) == []
+
+
+@on_trio
+async def test_a_file_that_changes_once_is_read_again_and_reported(
+    place: Place, tamper: Callable[..., list[Tampered]]
+) -> None:
+    place.fill({"log": ramp(3000), "other": ramp(2000), "huge log": ramp(2 * PACK)})
+    changes = {b"log": 1, b"huge log": 1}
+
+    def grow(file: Found) -> None:
+        if changes.get(file.path, 0):
+            changes[file.path] -= 1
+            with open(place.folder / os.fsdecode(file.path), "ab") as log:
+                log.write(b"more")
+
+    tamper(grow)
+    await place.create()
+    tree = await place.tree()
+    assert tree.nodes == folder_tree(place.folder)
+    assert tree.reasons() == {"changed": [b"huge log", b"log"]}
+
+
+@on_trio
+async def test_a_file_that_becomes_empty_while_it_is_read(place: Place, tamper: Callable[..., list[Tampered]]) -> None:
+    place.fill({"log": ramp(3000), "other": ramp(2000)})
+    tamper(lambda file: os.truncate(place.folder / "log", 0) if file.path == b"log" else None)
+    await place.create()
+    assert (await place.tree()).nodes == folder_tree(place.folder)
+
+
+@on_trio
+async def test_a_file_that_never_holds_still_ends_the_creation(
+    place: Place, tamper: Callable[..., list[Tampered]]
+) -> None:
+    place.fill({"log": ramp(3000), "other": ramp(2000)})
+    tamper(lambda file: Outcome.CHANGED if file.path == b"log" else None)
+    with pytest.raises(SourceProblem, match="log can't be read: it changed"):
+        await place.create()
+    assert await Catalog(place.store).versions("set") == []
+    await place.create(skip_unreadable=True)
+    tree = await place.tree()
+    assert set(tree.nodes) == {b"", b"other"}
+    assert tree.reasons()["unreadable"] == [b"log"]
+
+
+@on_trio
+async def test_a_file_that_can_t_be_read_ends_the_creation_and_is_named(
+    place: Place, tamper: Callable[..., list[Tampered]]
+) -> None:
+    place.fill({"broken": ramp(3000), "huge broken": ramp(PACK), "other": ramp(2000)})
+    os.link(place.folder / "broken", place.folder / "broken too")
+    tamper(lambda file: Outcome.UNREADABLE if b"broken" in file.path else None)
+    with pytest.raises(SourceProblem, match=r"broken can't be read: on command; .*--skip-unreadable"):
+        await place.create()
+    assert await Catalog(place.store).versions("set") == []
+    await place.create(skip_unreadable=True)
+    tree = await place.tree()
+    assert set(tree.nodes) == {b"", b"other"}
+    assert tree.reasons() == {"unreadable": [b"broken", b"broken too", b"huge broken"]}
+
+
+@on_trio
+async def test_no_such_folder_leaves_nothing(place: Place) -> None:
+    with pytest.raises(NotFound, match="folder"):
+        await place.create()
+    assert incomplete(place.paths) == []
+    assert not place.store.root.exists()
+
+
+@on_trio
+async def test_an_empty_folder_is_refused_and_leaves_nothing(place: Place) -> None:
+    place.folder.mkdir()
+    with pytest.raises(InvalidInput, match=f"{place.folder} is empty"):
+        await place.create()
+    assert incomplete(place.paths) == []
+    assert await Catalog(place.store).names() == []
+
+
+@on_trio
+async def test_a_folder_of_empty_directories_is_a_datastore(place: Place) -> None:
+    (place.folder / "a" / "b").mkdir(parents=True)
+    await place.create()
+    assert (await place.tree()).nodes == folder_tree(place.folder)
+
+
+@on_trio
+async def test_one_file(place: Place) -> None:
+    place.fill({"data.zip": ramp(5000), "beside": b"b"})
+    await place.create(place.folder / "data.zip")
+    tree = await place.tree()
+    assert tree.nodes[b"data.zip"] == folder_tree(place.folder)[b"data.zip"]
+    assert [node.kind for node in tree.nodes.values()] == [Kind.DIRECTORY, Kind.FILE]
+
+
+@on_trio
+async def test_a_store_inside_of_the_folder_is_not_part_of_it(tmp_path: Path, place: Place) -> None:
+    place.fill({"a": ramp(100)})
+    for _ in range(2):
+        await place.create(tmp_path)
+    nodes = (await place.tree()).nodes
+    assert {path.split(b"/")[0] for path in nodes} == {b"", b"folder", b"home"}
+    assert not any(b"creations" in path for path in nodes)
+
+
+class Failing(DirectoryStore):
+    """Fails the puts of objects from a given one on."""
+
+    def __init__(self, root: Path, puts: int) -> None:
+        super().__init__(root)
+        self.puts = puts
+
+    async def put(self, key: str, data: object) -> None:
+        if self.puts == 0:
+            raise StoreUnavailable("the network is gone")
+        self.puts -= 1
+        await super().put(key, data)  # type: ignore[arg-type]
+
+
+@on_trio
+async def test_a_lost_store_leaves_no_version_and_the_same_request_goes_on(
+    tmp_path: Path, place: Place, tamper: Callable[..., list[Tampered]]
+) -> None:
+    place.fill({f"{number:03}": ramp(5000, number) for number in range(100)})
+    made = tamper(lambda file: None)
+    place.store = Failing(tmp_path / "store", 3)
+    with pytest.raises(StoreUnavailable, match="the network is gone"):
+        await place.create()
+    assert await Catalog(place.store).versions("set") == []
+    assert [creation.request.source for creation in incomplete(place.paths)] == [str(place.folder)]
+
+    place.store = DirectoryStore(tmp_path / "store")
+    result = await place.create()
+    assert (await place.tree()).nodes == folder_tree(place.folder)
+    assert result.reused_files == 3 * 12, "three packs of twelve files were durable"
+    assert len(set(made[1].read_paths)) == 100 - 36
+    assert incomplete(place.paths) == []
+
+
+@on_trio
+async def test_a_continued_creation_sees_what_changed_meanwhile(tmp_path: Path, place: Place) -> None:
+    place.fill({f"{number:03}": ramp(5000, number) for number in range(100)})
+    place.store = Failing(tmp_path / "store", 4)
+    with pytest.raises(StoreUnavailable):
+        await place.create()
+    place.fill({"000": ramp(5000, 99), "001": b"shorter", "new": b"n"})
+    (place.folder / "002").unlink()
+    (place.folder / "003").unlink()
+    (place.folder / "003").mkdir()
+    place.store = DirectoryStore(tmp_path / "store")
+    await place.create()
+    assert (await place.tree()).nodes == folder_tree(place.folder)
