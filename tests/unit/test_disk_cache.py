@@ -1,0 +1,248 @@
+"""The format of segments, pinned as bytes; what has to go (pure); where a cache may lie; what a damaged file is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import trio
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gridfs.cache import evict
+from gridfs.cache.base import Span
+from gridfs.cache.disk import DiskCache
+from gridfs.cache.evict import Found, allowed_bytes, choose
+from gridfs.cache.locality import file_system_of, is_network
+from gridfs.cache.memory import Part
+from gridfs.cache.segment import Geometry, Mismatch, Segment
+from gridfs.config import GIB, KIB, MIB, CacheSettings
+from gridfs.errors import AccessDenied, Unsupported
+from tests.support.data import ramp
+from tests.support.on_trio import on_trio
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+IDENTITY = "0123456789abcdef0123456789abcdef"
+BLOCK = 128 * KIB
+OBJECT_SIZE = 8 * MIB + 300_000
+"""Its second segment has three blocks, the last one short."""
+
+
+def span(first: int, stop: int) -> Span:
+    return Span(IDENTITY, OBJECT_SIZE, BLOCK, first, stop)
+
+
+def data_of(blocks: Span) -> bytes:
+    return ramp(blocks.size_bytes, blocks.start_byte)
+
+
+def checksums_of(blocks: Span) -> list[int]:
+    data = data_of(blocks)
+    return [xxhash.xxh3_64_intdigest(data[start : start + BLOCK]) for start in range(0, len(data), BLOCK)]
+
+
+def opened(path: Path, blocks: Span, *, create: bool = False) -> Segment:
+    segment = Segment.open(str(path), Geometry.of(blocks), create=create)
+    assert segment is not None
+    return segment
+
+
+def written(path: Path, blocks: Span) -> None:
+    segment = opened(path, blocks, create=True)
+    segment.write(blocks, data_of(blocks), checksums_of(blocks))
+    segment.close()
+
+
+def read(path: Path, blocks: Span, *, checksummed: bool = True) -> bytes | None:
+    segment = opened(path, blocks)
+    try:
+        data = segment.read(blocks, checksums_of(blocks) if checksummed else None, nowait=False)
+    finally:
+        segment.close()
+    return None if data is None else bytes(data)
+
+
+def test_the_format_is_the_published_one(tmp_path: Path) -> None:
+    """docs/cache-format.md; the golden file holds the header and table of blocks 65 and 66 of 64..66."""
+    written(tmp_path / "s", span(65, 67))
+    raw = (tmp_path / "s").read_bytes()
+    assert raw[:4096] == (GOLDEN / "cache-segment-1.bin").read_bytes()
+    assert raw[4096 : 4096 + BLOCK] == bytes(BLOCK)
+    assert raw[4096 + BLOCK :] == data_of(span(65, 67))
+
+
+def test_a_segment_of_the_published_format_is_read(tmp_path: Path) -> None:
+    golden = (GOLDEN / "cache-segment-1.bin").read_bytes()
+    (tmp_path / "s").write_bytes(golden + bytes(BLOCK) + data_of(span(65, 67)))
+    assert read(tmp_path / "s", span(65, 67), checksummed=False) == data_of(span(65, 67))
+    assert read(tmp_path / "s", span(64, 66)) is None
+
+
+@pytest.mark.parametrize("checksummed", [True, False])
+@pytest.mark.parametrize("position", [4096, 4096 + BLOCK - 1, 4096 + BLOCK + 37_000])
+def test_a_flipped_bit_is_a_mismatch(tmp_path: Path, position: int, checksummed: bool) -> None:
+    written(tmp_path / "s", span(64, 66))
+    raw = bytearray((tmp_path / "s").read_bytes())
+    raw[position] ^= 4
+    (tmp_path / "s").write_bytes(raw)
+    with pytest.raises(Mismatch):
+        read(tmp_path / "s", span(64, 66), checksummed=checksummed)
+
+
+@pytest.mark.parametrize("position", [0, 9, 13, 20, 26, 40, 64])
+def test_a_segment_with_another_header_is_empty_and_begun_afresh(tmp_path: Path, position: int) -> None:
+    written(tmp_path / "s", span(64, 66))
+    raw = bytearray((tmp_path / "s").read_bytes())
+    raw[position] ^= 1
+    (tmp_path / "s").write_bytes(raw)
+    assert read(tmp_path / "s", span(64, 66)) is None
+    written(tmp_path / "s", span(66, 67))
+    assert read(tmp_path / "s", span(66, 67)) == data_of(span(66, 67))
+    assert read(tmp_path / "s", span(64, 66)) is None
+
+
+@given(st.integers(0, 4096 + 2 * BLOCK))
+def test_a_torn_write_is_never_data(length: int) -> None:
+    """What a power cut leaves: any prefix of the file, with or without zeros behind it."""
+    directory = Path("/dev/shm") / f"gridfs-test-{os.getpid()}"
+    directory.mkdir(exist_ok=True)
+    path = directory / "s"
+    try:
+        written(path, span(64, 66))
+        for grown in (False, True):
+            size = path.stat().st_size
+            os.truncate(path, length)
+            if grown:
+                os.truncate(path, size)
+            try:
+                data = read(path, span(64, 66))
+            except Mismatch:
+                data = None
+            assert data in (None, data_of(span(64, 66)))
+    finally:
+        path.unlink()
+        directory.rmdir()
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 50)), max_size=30), st.integers(-10, 2000))
+def test_what_goes_is_the_oldest_and_just_enough(files: list[tuple[int, int]], excess: int) -> None:
+    found = [Found(used, size, str(number)) for number, (used, size) in enumerate(files)]
+    chosen = choose(found, excess_bytes=excess)
+    kept = set(found) - set(chosen)
+    assert all(gone <= stays for gone in chosen for stays in kept)
+    freed = sum(file.size_bytes for file in chosen)
+    assert freed >= excess or not kept
+    assert not chosen or freed - chosen[-1].size_bytes < excess
+
+
+def test_the_cache_leaves_five_hundredths_of_its_disk_free() -> None:
+    disk = {"used_bytes": 10 * GIB, "free_bytes": 20 * GIB, "disk_bytes": 100 * GIB}
+    assert allowed_bytes(max_size_bytes=None, **disk) == 25 * GIB
+    assert allowed_bytes(max_size_bytes=40 * GIB, **disk) == 25 * GIB
+    assert allowed_bytes(max_size_bytes=7 * GIB, **disk) == 7 * GIB
+    assert allowed_bytes(max_size_bytes=None, used_bytes=0, free_bytes=GIB, disk_bytes=100 * GIB) == 0
+
+
+MOUNTINFO = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 22 0:40 / /home rw shared:2 - nfs4 server:/home rw
+31 30 0:41 / /home/local\\040disk rw - xfs /dev/sdb rw
+32 22 0:42 / /s3 rw - fuse.s3fs s3fs rw
+33 22 0:43 / /usb rw - fuseblk /dev/sdc1 rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("directory", "kind", "network"),
+    [
+        ("/", "ext4", False),
+        ("/homes/x", "ext4", False),
+        ("/home/x/.cache", "nfs4", True),
+        ("/home/local disk/x", "xfs", False),
+        ("/s3/cache", "fuse.s3fs", True),
+        ("/usb", "fuseblk", False),
+    ],
+)
+def test_network_file_systems_are_recognised(directory: str, kind: str, network: bool) -> None:
+    found = file_system_of(Path(directory), MOUNTINFO)
+    assert (found, is_network(found)) == (kind, network)
+
+
+def test_a_cache_on_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gridfs.cache.disk.file_system_of", lambda _: "nfs4")
+    with pytest.raises(Unsupported, match="--cache-dir"):
+        DiskCache(CacheSettings(tmp_path / "cache"))
+
+
+def test_a_directory_of_someone_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    os.chown(tmp_path / "cache", 12345, 12345)
+    with pytest.raises(AccessDenied, match="12345"):
+        DiskCache(CacheSettings(tmp_path / "cache"))
+
+
+def test_one_evicts_at_a_time(tmp_path: Path) -> None:
+    for number in range(10):
+        (tmp_path / f"{number}").write_bytes(bytes(100_000))
+        os.utime(tmp_path / f"{number}", ns=(0, number))
+    with evict._lock(tmp_path) as held:
+        assert held
+        assert not evict.evict(tmp_path, 500_000, 0)[1]
+    usage, removed = evict.evict(tmp_path, 500_000, 0)
+    assert [Path(path).name for path in removed] == ["0", "1", "2", "3", "4", "5"]
+    assert usage.used_bytes <= 450_000
+
+
+def part_of(blocks: Span) -> Part:
+    part = Part(blocks.identity, BLOCK, blocks.start_byte, blocks.stop_byte, memoryview(data_of(blocks)))
+    part.ready = part.stop
+    return part
+
+
+@pytest.mark.logs_warnings
+@on_trio
+async def test_a_disk_that_fails_turns_the_tier_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = DiskCache(CacheSettings(tmp_path / "cache"))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Segment, "write", full)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cache.run)
+        written = trio.Event()
+        assert cache.keep(span(0, 4), part_of(span(0, 4)), checksums_of(span(0, 4)), written.set)
+        await written.wait()
+        assert not cache.statistics().active
+        assert "full" in (cache.statistics().reason or "")
+        assert not cache.keep(span(0, 4), part_of(span(0, 4)), checksums_of(span(0, 4)))
+        assert cache.present(span(0, 4)) == 0
+        nursery.cancel_scope.cancel()
+
+
+@on_trio
+async def test_a_full_queue_drops_and_never_blocks(tmp_path: Path) -> None:
+    cache = DiskCache(CacheSettings(tmp_path / "cache"), queue_limit_bytes=3 * BLOCK)
+    assert cache.keep(span(0, 2), part_of(span(0, 2)), checksums_of(span(0, 2)))
+    assert not cache.keep(span(2, 4), part_of(span(2, 4)), checksums_of(span(2, 4)))
+    assert cache.statistics().dropped_bytes == 2 * BLOCK
+    await trio.lowlevel.checkpoint()
+
+
+@on_trio
+async def test_the_cache_stays_within_its_limit(tmp_path: Path) -> None:
+    cache = DiskCache(CacheSettings(tmp_path / "cache", max_size_bytes=2 * MIB))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cache.run)
+        for number in range(20):
+            blocks = Span(f"{number:032x}", 4 * BLOCK, BLOCK, 0, 4)
+            done = trio.Event()
+            assert cache.keep(blocks, part_of(blocks), checksums_of(blocks), done.set)
+            await done.wait()
+            assert sum(found.size_bytes for found in evict.walk(cache.directory)) <= 2 * MIB + 4 * KIB * 20
+        assert cache.present(Span(f"{19:032x}", 4 * BLOCK, BLOCK, 0, 4)) == 4
+        assert cache.present(Span(f"{0:032x}", 4 * BLOCK, BLOCK, 0, 4)) == 0
+        assert cache.statistics().evicted_segments
+        nursery.cancel_scope.cancel()
