@@ -64,3 +64,7 @@ def leases_prefix(name: str) -> str:
 
 def collections_prefix(name: str) -> str:
     return f"{ROOT}{name}/collections/"
+
+
+def marks_prefix(name: str) -> str:
+    return f"{ROOT}{name}/marks/"

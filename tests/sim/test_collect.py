@@ -25,9 +25,11 @@ from gridfs.catalog_record import parse_record
 from gridfs.errors import Busy
 from gridfs.life.collect import GRACE_S, Collection, collect
 from gridfs.manifest.reader import Manifest
+from gridfs.manifest.writer import ManifestWriter
 from gridfs.model import Buffer, Mode, Version
 from gridfs.store.base import ObjectHead
 from gridfs.store.simulated import Network, SimulatedStore
+from tests.support import manifests
 from tests.support.on_trio import on_mock_clock
 
 DAY_S = 86_400.0
@@ -107,8 +109,6 @@ class World:
     async def create(self, pauses_s: list[float], journal: Journal | None = None) -> None:
         """Makes a version of what the versions before it have and of new objects, with a pause before each step."""
         journal = journal or Journal()
-        self.journals.append(journal)
-        pauses = iter(pauses_s)
         lease = await take_lease(self.store, NAME, versions=await self.catalog.numbers(NAME), since_ns=journal.since_ns)
         journal.since_ns = lease.since_ns
         async with trio.open_nursery() as nursery:
@@ -118,7 +118,7 @@ class World:
             for version in await self.catalog.versions(NAME):
                 if version.deleted_at is None:
                     objects += await self.objects_of(version)
-            for pause_s in pauses:
+            for pause_s in pauses_s:
                 await trio.sleep(pause_s)
                 new = self.unique()
                 await self.store.put(object_key(NAME, new), OBJECT)
@@ -126,15 +126,11 @@ class World:
                 objects.append(new)
             await self.publish(lambda: lease.confirm(), objects)
             nursery.cancel_scope.cancel()
-        self.journals.remove(journal)
         await lease.release()
 
     async def publish(self, confirm: Callable[[], Any], objects: list[str]) -> None:
         sqlite_file = self.scratch / self.unique()
-        from gridfs.manifest.writer import ManifestWriter
-        from tests.support.manifests import settings as manifest_settings
-
-        with ManifestWriter(sqlite_file, manifest_settings()) as writer:
+        with ManifestWriter(sqlite_file, manifests.settings()) as writer:
             for each in dict.fromkeys(objects):
                 writer.add_object(each, len(OBJECT), bytes(8))
             writer.finish()
@@ -155,8 +151,11 @@ class World:
             return [record.key for record in manifest.objects()]
 
     async def killed(self, pauses_s: list[float], after_s: float) -> None:
-        with trio.move_on_after(after_s):
-            await self.create(pauses_s)
+        journal = Journal()
+        with trio.move_on_after(after_s) as scope:
+            await self.create(pauses_s, journal)
+        if scope.cancelled_caught:
+            self.journals.append(journal)
 
     async def resume(self, pauses_s: list[float]) -> None:
         if self.journals:

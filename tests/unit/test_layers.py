@@ -15,6 +15,7 @@ LAYERS = {
     "web": 6,
     "mount": 5,
     "create": 5,
+    "life": 5,
     "bench": 5,
     "fuse": 4,
     "zero_open": 4,
@@ -39,6 +40,8 @@ A new one must be given its layer here.
 
 SIBLINGS_APART = [
     ("mount", "create"),
+    ("mount", "life"),
+    ("create", "life"),
     ("mount", "bench"),
     ("create", "bench"),
     ("store", "manifest"),

@@ -1,0 +1,1 @@
+"""What happens to a version after it was made: looked at, compared, read back, copied out, deleted, collected."""
