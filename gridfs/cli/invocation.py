@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LOOK_UP_PATIENCE_S = 5.0
+"""At a prompt a store that is down is told of after this, and not after the 20 s of a read."""
+
 
 class Invocation:
     """Global options as they were given, and what follows from them. Everything is worked out when first asked for."""
@@ -82,21 +85,23 @@ class Invocation:
         )
 
     @asynccontextmanager
-    async def open_store(self) -> AsyncIterator[ObjectStore]:
-        """The selected store with its retries and limits; closed at the end."""
+    async def open_store(self, *, patience_s: float | None = None) -> AsyncIterator[ObjectStore]:
+        """The selected store with its retries and limits; closed at the end. *patience_s*: when to give up."""
+        from gridfs.store.retry import RetryPolicy
         from gridfs.store.stack import open_store
 
-        store = await open_store(self.store_settings)
+        retry = RetryPolicy(deadline_s=patience_s) if patience_s is not None else None
+        store = await open_store(self.store_settings, retry=retry)
         try:
             yield store
         finally:
             await store.aclose()
 
     @asynccontextmanager
-    async def open_catalog(self) -> AsyncIterator[Catalog]:
+    async def open_catalog(self, *, patience_s: float | None = None) -> AsyncIterator[Catalog]:
         from gridfs.catalog import Catalog
 
-        async with self.open_store() as store:
+        async with self.open_store(patience_s=patience_s) as store:
             yield Catalog(store)
 
     def run(self, work: Callable[[], Awaitable[T]], *, after_signal: str | None = None) -> T:

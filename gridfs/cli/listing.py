@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gridfs.cli.invocation import Invocation
+from gridfs.cli.invocation import LOOK_UP_PATIENCE_S, Invocation
 from gridfs.cli.output import Column, print_json, print_table, say, shown_size, shown_time
 from gridfs.model import Version
 
@@ -34,7 +34,7 @@ def print_datastores(invocation: Invocation) -> None:
     """Prints the list of the selected store."""
 
     async def all_versions() -> list[Version]:
-        async with invocation.open_catalog() as catalog:
+        async with invocation.open_catalog(patience_s=LOOK_UP_PATIENCE_S) as catalog:
             return await _available_versions(catalog)
 
     versions = invocation.run(all_versions)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gridfs.cli.invocation import Invocation
+from gridfs.cli.invocation import LOOK_UP_PATIENCE_S, Invocation
 from gridfs.cli.mount_options import mount_options, mount_settings
 from gridfs.cli.output import print_json, say
 from gridfs.cli.parameters import SPEC
@@ -71,7 +71,7 @@ def resolve(invocation: Invocation, spec: VersionSpec) -> Version:
     """The commit record that *spec* means, from the selected store."""
 
     async def look() -> Version:
-        async with invocation.open_catalog() as catalog:
+        async with invocation.open_catalog(patience_s=LOOK_UP_PATIENCE_S) as catalog:
             return await catalog.resolve(spec)
 
     return invocation.run(look)
