@@ -31,6 +31,9 @@ from gridfs.names import parse_spec
 END_TIMEOUT_S = 10.0
 """An unmount waits this long for the daemon to end; one that a run still holds ends with the run."""
 
+LAZY_END_TIMEOUT_S = 1.0
+"""Long enough for a daemon that nobody holds; with --lazy somebody usually does."""
+
 
 @dataclass(frozen=True, slots=True)
 class MountRequest:
@@ -112,7 +115,7 @@ def unmount(what: str, paths: Paths, *, lazy: bool = False) -> list[Path]:
         of = next((record for record in registry.living() if shown is not None and _shows(record, target)), None)
         _hide(target, lazy=lazy)
         if of is not None and not _paths_of(of):
-            _end(registry, of)
+            _end(registry, of, LAZY_END_TIMEOUT_S if lazy else END_TIMEOUT_S)
     return targets
 
 
@@ -166,14 +169,14 @@ def _hide(path: Path, *, lazy: bool) -> None:
         ) from error
 
 
-def _end(registry: Registry, record: MountRecord) -> None:
+def _end(registry: Registry, record: MountRecord, timeout_s: float) -> None:
     """Lets the daemon go and waits for its end, if nobody else holds its file system."""
     try:
         if may_mount() and record.fuse_path != record.target:
             control.ask(registry.directory_of(record.mount_id), "release")
     except StoreUnavailable:
         return  # it is on its way out, or silent; `grid status` shows it
-    deadline = time.monotonic() + END_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while registry.is_alive(record.mount_id) and time.monotonic() < deadline:
         time.sleep(0.01)  # flock can't be waited for with a timeout
 
