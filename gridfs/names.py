@@ -56,6 +56,8 @@ def name_from_source(source: str) -> str:
 def parse_spec(text: str) -> VersionSpec:
     """`NAME` or `NAME@VERSION` as users write it. Raises InvalidInput."""
     name, at, version = text.partition("@")
+    if not name:
+        raise InvalidInput(f"{text!r} names no datastore", remedy="`grid datastore` lists those that exist")
     if not at:
         return VersionSpec(normalise_name(name))
     if not re.fullmatch(r"[0-9]{1,8}", version) or int(version) == 0:
