@@ -1,0 +1,229 @@
+"""`grid run` and `grid session` as a job script uses them."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gridfs.config import Paths
+from tests.cli.conftest import Grid
+from tests.support.daemons import living, release_all, wait_for_end
+
+IMPORTED = "import sys; sys.argv[0] = 'grid'; from gridfs.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with `data` in versions 1 and 2, which differ in the file `which`, and `other`."""
+    base = tmp_path_factory.mktemp("run")
+    folder = base / "source"
+    folder.mkdir()
+    for name, which in ("data", "one"), ("data", "two"), ("other", "other"):
+        (folder / "which").write_text(which)
+        command = [sys.executable, "-m", "gridfs", "--store", base / "store", "datastore", "create", folder]
+        subprocess.run([*command, "--name", name], check=True, env={**os.environ, "XDG_STATE_HOME": str(base)})
+    return base / "store"
+
+
+@pytest.fixture
+def versions(store: Path, tmp_path: Path, private_dirs: Paths, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A copy of that store for one test, and the end of all daemons after it."""
+    shutil.copytree(store, tmp_path / "store")
+    monkeypatch.setenv("GRIDFS_STORE", str(tmp_path / "store"))
+    yield
+    release_all(private_dirs.runtime)
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "gridfs", *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until_gone(path: Path) -> None:
+    """Returns when the janitor of a run that has ended has removed what the run made."""
+    while path.exists():
+        select.select([], [], [], 0.01)
+
+
+@pytest.mark.usefixtures("versions")
+def test_the_highest_version_is_taken_and_said(grid: Grid, tmp_path: Path) -> None:
+    ended = grid("run", "--datastore_name", f"data:{tmp_path}/in", "--", "cat", tmp_path / "in/which").succeeded()
+    assert ended.out == "two"
+    assert f"data: version 2, the highest, at {tmp_path}/in" in ended.err
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_new_version_counts_also_where_a_daemon_answers(grid: Grid, tmp_path: Path) -> None:
+    where = ["--datastore-name", "data", "--datastore-mount-dir", tmp_path / "in", "--", "cat", tmp_path / "in/which"]
+    assert grid("run", *where).out == "two"
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "which").write_text("three")
+    grid("datastore", "create", tmp_path / "source", "--name", "data").succeeded()
+    assert grid("run", *where).out == "three"
+
+
+@pytest.mark.usefixtures("versions")
+def test_two_runs_see_different_versions_at_one_path(tmp_path: Path, private_dirs: Paths) -> None:
+    read = ["--datastore_mount_dir", tmp_path / "in", "--", "sh", "-c", f"echo up; read go; cat {tmp_path}/in/which"]
+    runs = [start("run", "--datastore_name", f"data@{version}", *read) for version in (1, 2)]
+    for run in runs:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "up\n"
+    assert [run.communicate("go\n")[0] for run in runs] == ["one", "two"]
+    assert len(living(private_dirs.runtime)) == 2
+
+
+@pytest.mark.usefixtures("versions")
+def test_several_datastores_at_paths_of_their_own(grid: Grid, tmp_path: Path) -> None:
+    x, y = tmp_path / "x", tmp_path / "y"
+    ended = grid(
+        *("run", "--datastore_name", "data", "--datastore_name", "other"),
+        *("--datastore_mount_dir", x, "--datastore_mount_dir", y, "--", "cat", x / "which", y / "which"),
+    )
+    assert ended.out == "twoother"
+
+
+@pytest.mark.usefixtures("versions")
+def test_the_default_path_and_a_file_of_grids(grid: Grid, tmp_path: Path) -> None:
+    config = tmp_path / "run.yml"
+    config.write_text("compute:\n  train:\n    datastore_name: data\n    datastore_version: 1\n")
+    assert grid("run", "--config", config, "--", "cat", "/datastores/data/which").out == "one"
+    wait_until_gone(Path("/datastores/data"))
+
+
+@pytest.mark.usefixtures("versions")
+def test_attaching_imports_neither_trio_nor_a_store(tmp_path: Path, grid: Grid) -> None:
+    where = ["run", "--datastore_name", "data", "--datastore_mount_dir", str(tmp_path / "in"), "--", "true"]
+    grid(*where).succeeded()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", IMPORTED, *where], check=True, capture_output=True, text=True
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
+    assert "gridfs.cli.run" in imported
+    assert not {"trio", "obstore", "aiobotocore", "rich", "pyfuse3", "yaml", "sqlite3"} & imported
+
+
+@pytest.mark.usefixtures("versions")
+def test_the_job_is_the_process_itself(tmp_path: Path) -> None:
+    run = start("run", "--datastore_name", f"data:{tmp_path}/in", "--", "sh", "-c", "echo $$; kill -TERM $$")
+    assert run.communicate()[0] == f"{run.pid}\n"
+    assert run.returncode == -signal.SIGTERM
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_killed_daemon_gives_enotconn_and_is_replaced(tmp_path: Path, private_dirs: Paths, grid: Grid) -> None:
+    run = start("run", "--datastore_name", f"data:{tmp_path}/in", "--", "sh", "-c", f"echo; read go; ls {tmp_path}/in")
+    assert run.stdout is not None
+    run.stdout.readline()
+    (daemon,) = living(private_dirs.runtime)
+    os.kill(daemon.pid, signal.SIGKILL)
+    wait_for_end(daemon.pid)
+    out, err = run.communicate("go\n")
+    assert out == ""
+    assert "Transport endpoint is not connected" in err
+    assert grid("run", "--datastore_name", f"data:{tmp_path}/in", "--", "cat", tmp_path / "in/which").out == "two"
+    (new,) = living(private_dirs.runtime)
+    assert new.pid != daemon.pid
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_daemon_of_runs_ends_after_its_last_user_and_not_before(tmp_path: Path, private_dirs: Paths) -> None:
+    where = ["--datastore_name", f"data:{tmp_path}/in", "--linger", "1", "--"]
+    run = start("run", *where, "sh", "-c", f"echo; read go; cat {tmp_path}/in/which")
+    assert run.stdout is not None
+    run.stdout.readline()
+    (daemon,) = living(private_dirs.runtime)
+    with pytest.raises(subprocess.TimeoutExpired):  # several times its linger
+        run.wait(timeout=4)
+    assert [record.pid for record in living(private_dirs.runtime)] == [daemon.pid]
+    assert run.communicate("go\n")[0] == "two"
+    wait_for_end(daemon.pid)
+    assert living(private_dirs.runtime) == []
+
+
+@pytest.mark.usefixtures("versions")
+def test_runs_that_start_together_share_one_daemon(tmp_path: Path, private_dirs: Paths) -> None:
+    where = ["--datastore_name", f"data:{tmp_path}/in", "--", "cat", f"{tmp_path}/in/which"]
+    runs = [start("run", *where) for _ in range(8)]
+    assert [run.communicate()[0] for run in runs] == ["two"] * 8
+    assert len(living(private_dirs.runtime)) == 1
+
+
+@pytest.mark.usefixtures("versions")
+def test_inside_a_run_everything_works(grid: Grid, tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    program = f"""
+        set -e
+        grid="{sys.executable} -m gridfs"
+        $grid datastore create {tmp_path}/out/data --name data 2>&1 | grep -c data
+        $grid run --datastore_name data@1:{inner} -- cat {inner}/which; echo
+        mkdir {tmp_path}/mnt
+        $grid mount other {tmp_path}/mnt >/dev/null
+        cat {tmp_path}/mnt/which; echo
+        $grid unmount {tmp_path}/mnt >/dev/null
+    """
+    ended = grid("run", "--datastore_name", f"data@2:{tmp_path}/out/data", "--", "sh", "-c", program).succeeded()
+    assert ended.out.splitlines()[1:] == ["one", "other"]
+    assert grid("datastore", "-o", "json").json[-2]["version"] == 3
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_session_is_a_shell_with_datastores_in_the_home(private_dirs: Paths) -> None:
+    """On a terminal, as a person has it."""
+    home = Path.home()
+    parent, terminal = pty.openpty()
+    session = subprocess.Popen(
+        [sys.executable, "-m", "gridfs", "session", "--datastore_name", "data@1"],
+        stdin=subprocess.PIPE,
+        stdout=terminal,
+        stderr=terminal,
+        env={**os.environ, "SHELL": "/bin/sh"},
+        text=True,
+    )
+    os.close(terminal)
+    session.communicate("cat ~/datastores/data/which /datastores/data/which; echo; exit 3\n")
+    shown = os.read(parent, 4096).decode()
+    os.close(parent)
+    assert "oneone" in shown
+    assert session.returncode == 3
+    wait_until_gone(home / "datastores")
+
+
+@pytest.mark.usefixtures("versions")
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--datastore_name", "dat", "--", "true"], 3, ["dat", "data"]),
+        (["--datastore_name", "data@9", "--", "true"], 3, ["no version 9 of data", "1, 2"]),
+        (["--datastore_name", "data@x", "--", "true"], 2, ["'x' is no version of data"]),
+        (["--datastore_name", "data", "--", "no-such-command"], 3, ["no such command: no-such-command"]),
+        (["--datastore_name", "data"], 2, ["no command", "--"]),
+        (["--", "true"], 2, ["no datastore was given", "--datastore_name"]),
+        (["--datastore_name", "data:in", "--", "true"], 2, ["'in'", "relative"]),
+        (["--datastore_name", "data:/etc/passwd", "--", "true"], 2, ["/etc/passwd", "not a directory"]),
+        (["--datastore_name", "data:/x", "--datastore_name", "other:/x/y", "--", "true"], 2, ["/x/y", "inside /x"]),
+        (["--config", "none.yml", "--", "true"], 3, ["none.yml"]),
+    ],
+)
+def test_mistakes_are_one_line(grid: Grid, arguments: list[str], code: int, says: list[str]) -> None:
+    ended = grid("run", *arguments)
+    assert ended.code == code, ended.err
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("grid: ")]
+    assert "Traceback" not in ended.err
+    assert ended.out == ""
+    for text in says:
+        assert text in line
