@@ -68,7 +68,7 @@ class Lines:
         self._line(f"found {shown_count(files, 'file')}, {shown_size(total_bytes)}")
 
     def on_total(self, files: int, total_bytes: int) -> None:
-        self._write(f"{shown_count(files, 'file')}, {shown_size(total_bytes)}")
+        self._write(f"to read: {shown_count(files, 'file')}, {shown_size(total_bytes)}")
         self._total = f" of {shown_count(files, 'file')}, {shown_size(total_bytes)}"
 
     def on_advance(self, files: int, total_bytes: int) -> None:

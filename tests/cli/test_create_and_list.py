@@ -76,7 +76,7 @@ def test_an_empty_store_says_what_to_do(grid, private_dirs):
 def test_progress_without_a_terminal_is_plain_lines(grid, folder):
     lines = grid("datastore", "create", folder).succeeded().err.splitlines()
     assert lines[0] == "scanning"
-    assert "2 files, 68.4 KiB" in lines  # the third is empty: nothing to read
+    assert "to read: 2 files, 68.4 KiB" in lines  # the third is empty: nothing to read
     assert all(line.isprintable() for line in lines)
 
 

@@ -36,7 +36,7 @@ def test_lines():
     assert lines == [
         "scanning",
         "found 20 files, 2.0 MiB",
-        "30 files, 400 MiB",
+        "to read: 30 files, 400 MiB",
         "reading",
         "2 files, 300 MiB of 30 files, 400 MiB, 20.0 MiB/s",
     ]
