@@ -72,7 +72,7 @@ class Lines:
         self._total = f" of {shown_count(files, 'file')}, {shown_size(total_bytes)}"
 
     def on_advance(self, files: int, total_bytes: int) -> None:
-        rate = self._rate.advance(total_bytes)
+        rate = self._rate.of(total_bytes)
         self._line(f"{shown_count(files, 'file')}, {shown_size(total_bytes)}{self._total}, {shown_size(rate)}/s")
 
     def _line(self, text: str) -> None:
@@ -102,22 +102,19 @@ class Bar:
         self._bars.update(self._task, total=max(total_bytes, 1), completed=0)
 
     def on_advance(self, files: int, total_bytes: int) -> None:
-        rate = self._rate.advance(total_bytes)
+        rate = self._rate.of(total_bytes)
         counts = f"{shown_size(total_bytes)}, {shown_count(files, 'file')}, {shown_size(rate)}/s"
         self._bars.update(self._task, completed=total_bytes, counts=counts)
 
 
 class Rate:
-    """Bytes per second since the first that was heard of; what was done before that (reuse, resume) is no speed."""
+    """Bytes per second since it was made, which is when a phase begins."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._began: tuple[float, int] | None = None
+        self._began_s = clock()
 
-    def advance(self, total_bytes: int) -> int:
-        """The rate, now that *total_bytes* are done."""
-        now_s = self._clock()
-        if self._began is None:
-            self._began = (now_s, total_bytes)
-        elapsed_s = now_s - self._began[0]
-        return int((total_bytes - self._began[1]) / elapsed_s) if elapsed_s > 0 else 0
+    def of(self, done_bytes: int) -> int:
+        """The rate, now that *done_bytes* of the phase are done."""
+        elapsed_s = self._clock() - self._began_s
+        return int(done_bytes / elapsed_s) if elapsed_s > 0 else 0
