@@ -163,7 +163,8 @@ class Publisher:
         key = uuid.uuid4().hex
         number = journal.begin_object(key)
         reading = PiecewiseReading(self._source, file, self._settings.block_size_bytes)
-        await reading.run(partial(self._store.put_stream, self._settings.key_of(key), size_hint_bytes=file.size))
+        put = partial(self._store.put_stream, self._settings.key_of(key), size_hint_bytes=file.size)
+        await reading.run(lambda chunks: put(self._told(chunks)))
         if reading.failure:
             journal.forget_object(number)
             self._not_read(file, reading.failure)
@@ -172,6 +173,14 @@ class Publisher:
         journal.finish_object(number, file.size, reading.checksums)
         self.sent_bytes += file.size
         self._done(file)
+
+    async def _told(self, chunks: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
+        """The *chunks*, and how far they are: a large file may take an hour."""
+        passed_bytes = 0
+        async for chunk in chunks:
+            yield chunk
+            passed_bytes += len(chunk)
+            self._progress.on_advance(self._done_files, self._done_bytes + passed_bytes)
 
     def _done(self, file: Found) -> None:
         self._done_files += 1
