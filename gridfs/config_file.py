@@ -18,7 +18,6 @@ Parsed here at the border, into records; whatever is wrong is an InvalidInput th
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -119,7 +118,7 @@ class _Parser:
 
     def _url(self, value: str, table: str, key: str) -> str:
         if "://" not in value and not value.startswith(("/", "~")):
-            raise self._wrong(table, key, f"must be an address such as s3://bucket/prefix or file:///path, not '{value}'")
+            raise self._wrong(table, key, f"must be an address such as s3://bucket/prefix, not '{value}'")
         return str(Path(value).expanduser()) if value.startswith("~") else value
 
     def _table(self, parent: Mapping[str, object], key: str, table: str) -> dict[str, object]:
@@ -154,6 +153,8 @@ class _Parser:
     def _check_keys(self, table: Mapping[str, object], known: tuple[str, ...], *, table_name: str) -> None:
         for key in table:
             if key not in known:
+                import difflib
+
                 near = difflib.get_close_matches(key, known, 1)
                 hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
                 raise self._wrong(table_name, key, f"is no setting ({hint})")

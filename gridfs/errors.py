@@ -100,7 +100,7 @@ class ReadTimeout(StoreUnavailable):
 
 
 class StoreRefused(StoreUnavailable):
-    """The server answered, and will answer the same again: it is no S3 server, or lacks an operation, or is elsewhere."""
+    """The server answered, and will answer the same again: no S3 server, an operation it lacks, another region."""
 
     retryable = False
 

@@ -17,7 +17,6 @@ beats them.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,6 +82,8 @@ def _by_address_or_name(text: str, origin: str, file: ConfigFile) -> SelectedSto
 def _by_name(name: str, origin: str, file: ConfigFile) -> SelectedStore:
     settings = file.stores.get(name)
     if settings is None:
+        import difflib
+
         near = difflib.get_close_matches(name, file.stores, 1)
         known = f"did you mean '{near[0]}'?" if near else f"{file.path} has: {', '.join(sorted(file.stores)) or 'none'}"
         remedy = f"{known}; an address looks like s3://bucket/prefix, file:///path or ./directory"

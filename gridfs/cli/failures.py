@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 
 import click
 
@@ -39,6 +38,8 @@ def end_with(error: BaseException, invocation: Invocation) -> int:
         _say("ended by Ctrl-C")
         return EXIT_INTERRUPTED
     if invocation.debug:
+        import traceback
+
         traceback.print_exception(error)
     if isinstance(error, GridfsError):
         _say(str(error))
