@@ -68,13 +68,16 @@ def translate(arguments: Sequence[str]) -> list[str] | None:
 def _options(options: Iterable[str]) -> list[str]:
     spellings = _spellings()
     translated: list[str] = []
-    for option in filter(None, options):
+    for option in options:
+        if option in ("", "rw"):  # mount(8) says rw where nobody said ro
+            continue
         name, equals, value = option.partition("=")
         spelling = spellings.get("--" + name.replace("_", "-"))
         if spelling is None or name in ("uid", "gid", "umask", "allow_other"):  # those are mount options of their own
             translated += ["-o", option]
         elif spelling.is_flag:
-            translated.append(spelling.opts[0] if not equals or value in ("1", "true", "yes") else spelling.secondary_opts[0])
+            on = not equals or value in ("1", "true", "yes")
+            translated.append(spelling.opts[0] if on else spelling.secondary_opts[0])
         else:
             translated += [spelling.opts[0], value]
     return translated
