@@ -1,0 +1,58 @@
+"""`python -m benchmarks`: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks.model import Record
+from benchmarks.processes import Failed
+from benchmarks.report import write_page
+from benchmarks.scale import FULL, QUICK
+from benchmarks.suite import run
+from benchmarks.workloads import WORKLOADS
+
+RESULTS = Path(__file__).with_name("results")
+PAGE = Path(__file__).parents[1] / "docs/benchmarks.md"
+
+
+def main() -> int:
+    letters = [workload.letter for workload in WORKLOADS]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="gridfs beside what people use instead.")
+    parser.add_argument("--only", default="", help=f"letters of workloads, of {','.join(letters)}")
+    parser.add_argument("--quick", action="store_true", help="little data, under a minute; its figures mean nothing")
+    parser.add_argument(
+        "--dir", type=Path, default=Path("/var/tmp/gridfs-bench"), help="the rivals' environment, and the data of a run"
+    )
+    parser.add_argument("--out", type=Path, help="file for the results (default: benchmarks/results/; quick: none)")
+    parser.add_argument("--page", action="store_true", help="only write docs/benchmarks.md from benchmarks/results/")
+    chosen = parser.parse_args()
+    wanted = [letter for letter in chosen.only.split(",") if letter]
+    if unknown := set(wanted) - set(letters):
+        parser.error(f"no workload {', '.join(sorted(unknown))}")
+    if not chosen.page:
+        try:
+            record = run(QUICK if chosen.quick else FULL, wanted, chosen.dir, with_rivals=not chosen.quick)
+        except Failed as error:
+            print(f"benchmarks: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\nbenchmarks: ended; nothing of it is left", file=sys.stderr)
+            return 130
+        out = chosen.out or (None if chosen.quick else RESULTS / f"{'-'.join(wanted) or 'all'}.json")
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(record.to_json() + "\n", encoding="utf-8")
+            print(f"\nresults: {out}")
+        print(f"{len(record.figures)} figures, {len(record.failures)} failures")
+        if chosen.quick or chosen.out:
+            return 0
+    paths = sorted(RESULTS.glob("*.json"), key=lambda path: Record.from_json(path.read_text()).about["when"])
+    write_page(Record.merged(paths), PAGE)
+    print(f"page: {PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

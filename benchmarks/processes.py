@@ -1,0 +1,141 @@
+"""Programs that a run starts, what they take, and that they end; mounts, and that they are gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+JOBS = Path(__file__).with_name("jobs")
+ENDING_S = 10.0
+SAMPLE_S = 0.05
+
+
+class Failed(Exception):
+    """A subject or a job could not do what was asked; the message is its own."""
+
+
+def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None, timeout_s: float = 600) -> str:
+    """Runs *command* and returns its output. Raises Failed with the end of what it said."""
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"{Path(command[0]).name}: no end after {timeout_s:.0f} s") from error
+    except OSError as error:
+        raise Failed(f"{command[0]}: {error.strerror}") from error
+    if done.returncode:
+        raise Failed(last_words(done.stderr or done.stdout) or f"{command[0]}: exit code {done.returncode}")
+    return done.stdout
+
+
+def last_words(text: str) -> str:
+    """The last line of *text* that says something, at most 300 characters."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
+
+
+def run_job(name: str, job: Mapping[str, Any], python: str | Path = sys.executable) -> dict[str, Any]:
+    """Runs jobs/*name*.py in a fresh process and returns what it found. Raises Failed with what went wrong."""
+    timeout_s = job.get("limit_s", 60) * 4 + 60
+    process = subprocess.Popen(
+        [python, JOBS / f"{name}.py"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+    )
+    try:
+        output, errors = process.communicate(json.dumps(job), timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"no result after {timeout_s:.0f} s") from error
+    finally:
+        ended(process)
+    try:
+        result: dict[str, Any] = json.loads(last_line(output))
+    except ValueError as error:
+        raise Failed(last_words(errors) or f"{name}.py: exit code {process.returncode}") from error
+    if "failure" in result:
+        raise Failed(result["failure"])
+    return result
+
+
+def last_line(text: str) -> str:
+    return text.rstrip("\n").rpartition("\n")[2]
+
+
+def ended(process: subprocess.Popen[Any]) -> None:
+    """Sees to it that *process* is no more."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(ENDING_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def mountpoints() -> set[str]:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        return {line.split(" ")[4] for line in mounts}
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+    """Waits for *condition*. Raises Failed, saying *what* did not happen."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            raise Failed(f"{what}: not after {timeout_s:.0f} s")
+        time.sleep(0.01)
+
+
+def drop_page_cache() -> None:
+    """Page cache, dentries and inodes of the machine."""
+    os.sync()
+    with open("/proc/sys/vm/drop_caches", "w") as control:
+        control.write("3")
+
+
+class Memory:
+    """Peak of a process's anonymous memory while it was watched."""
+
+    def __init__(self) -> None:
+        self.peak_mib = 0.0
+
+    def look(self, pid: int) -> None:
+        try:
+            with open(f"/proc/{pid}/status") as status:
+                for line in status:
+                    if line.startswith("RssAnon:"):
+                        self.peak_mib = max(self.peak_mib, int(line.split()[1]) / 1024)
+        except OSError:
+            pass  # it ended
+
+
+@contextmanager
+def watched(pid: int | None) -> Iterator[Memory]:
+    """Looks at the memory of *pid* every 50 ms."""
+    memory, done = Memory(), threading.Event()
+
+    def watch() -> None:
+        while pid is not None and not done.wait(SAMPLE_S):
+            memory.look(pid)
+
+    thread = threading.Thread(target=watch, name="memory watcher")
+    thread.start()
+    try:
+        yield memory
+    finally:
+        if pid is not None:
+            memory.look(pid)
+        done.set()
+        thread.join()

@@ -1,0 +1,224 @@
+"""docs/benchmarks.md and its plots, from the results of one or more runs; nothing on that page is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchmarks.bench import LOCAL
+from benchmarks.goals import RIVALS, Goal, Verdict, goals_of_the_main_job, goals_of_the_read_path, judge
+from benchmarks.model import Failure, Figure, Key, Record
+from benchmarks.workloads import WORKLOADS
+from gridfs.bench import svg
+from gridfs.bench.svg import figure as shown
+
+SETTINGS = {
+    "rgw": "Ceph RGW on loopback",
+    "limited": "the same, every connection limited to 15 ms to the first byte and 90 MB/s",
+    "nginx": "nginx on loopback, objects in memory",
+    "counted": "Ceph RGW behind a proxy that counts",
+    "warm": "everything in the page cache",
+    "local": "local disk, no server",
+}
+LESS_IS_BETTER = ("us", "ms", "s", "MiB", "x", "", "GETs")
+
+
+def write_page(record: Record, page: Path) -> None:
+    """Writes *page*, and its plots into a folder of its name beside it."""
+    plots = page.with_suffix("")
+    plots.mkdir(parents=True, exist_ok=True)
+    page.write_text(render(record, write_plots(record, plots)), encoding="utf-8")
+
+
+def render(record: Record, plots: Sequence[tuple[str, str]]) -> str:
+    """The whole page; *plots* are (workload's letter, path relative to the page)."""
+    many = f"{record.about['scale']['many_entries']:,}"
+    parts = [_introduction(record), "## Goals\n", _goals("The main job", goals_of_the_main_job(many), record)]
+    parts += [_goals("The read path", goals_of_the_read_path(many), record), _lost(record)]
+    for workload in WORKLOADS:
+        body = _tables(record, workload.letter)
+        if not body:
+            continue
+        parts.append(f"## ({workload.letter}) {workload.title}\n\n{workload.reason}\n")
+        parts += [f"![({letter})]({path})\n" for letter, path in plots if letter == workload.letter]
+        parts.append(body)
+        if workload.letter == "c":
+            parts.append(f"### (d) a second epoch\n\n{_tables(record, 'd')}")
+    parts.append(f"## (k) peak anonymous memory of the daemon, MiB\n\n{_memory(record)}")
+    parts.append(_failures(record.failures))
+    return "\n".join(parts)
+
+
+def _introduction(record: Record) -> str:
+    about = record.about
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    ceilings = "; ".join(f"{name}: {rate} GB/s" for name, rate in about["ceilings, GB/s"].items())
+    return f"""# Benchmarks
+
+gridfs beside what people use instead, in one run on one server, every byte that was read compared with what was
+written. Written by `make bench` ({about["when"]}); figures are medians of the rounds, with the lowest and the highest.
+
+- Machine: {about["machine"]}; {about["system"]}. Server, daemon and readers share these cores, and the load of other
+  work on it was {about["load before"]:.1f} at the start: compare figures with each other, and not with other machines'.
+- Versions: {versions}.
+- Repeat it: `make bench` (as root, 25 minutes; `python -m benchmarks --only a,c` for some of it, `--quick` to see that
+  it works). It installs the rivals into an environment of its own, starts its servers on loopback, and removes
+  everything but the results in `benchmarks/results/`.
+- Server: Ceph RGW over memory with `tcp_nodelay=1`; a GET of 4 KiB took {about["small GET, ms"]} ms at p50. What it and
+  the proxies give at most: {ceilings}.
+- *cold*: a new daemon, no cache directory, page cache of the machine dropped. *warm*: read before, nothing dropped.
+- Rivals run with the settings that their documentation recommends (`benchmarks/subjects/`): rclone with its cache off
+  and full, 8 streams of 4 MiB, times from the listing; s3fs with its cache on local disk; litData's
+  StreamingRawDataset with and without its cache; obstore and boto3 are bare clients that show no file system, obstore
+  the limit of what is cold. ext4 is the limit of what is warm.
+- A pass over small files ends after {about["scale"]["pass_s"]:.0f} s, and its rate is of the files read until then.
+"""
+
+
+def _goals(title: str, goals: Iterable[Goal], record: Record) -> str:
+    rows = [f"### {title}\n", "| | goal | | gridfs | reference | ratio | |", "|---|---|---|---:|---:|---:|---|"]
+    for verdict in (judge(goal, record) for goal in goals):
+        goal, limit = verdict.goal, f"{verdict.goal.bound} {shown(verdict.goal.limit)} {verdict.goal.unit}"
+        figures = " | ".join(_maybe(value) for value in (verdict.ours, verdict.theirs, verdict.ratio))
+        rows.append(f"| ({goal.workload}) | {goal.text} | {limit} | {figures} | {_judgement(verdict)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _maybe(value: float | None) -> str:
+    return "" if value is None else shown(value)
+
+
+def _judgement(verdict: Verdict) -> str:
+    return {True: "met", False: "**missed**", None: "not measured"}[verdict.met]
+
+
+def _lost(record: Record) -> str:
+    """Where a rival's median is better than gridfs's."""
+    rows = []
+    for key, ours in sorted(record.figures.items()):
+        if key.subject != "gridfs" or key.workload == "k":
+            continue
+        for rival in (*RIVALS, "litData, cache on", "litData, cache off", "rclone copy", "aws s3 sync"):
+            theirs = record.figures.get(key._replace(subject=rival))
+            if theirs is None:
+                continue
+            better = theirs.median < ours.median if ours.unit in LESS_IS_BETTER else theirs.median > ours.median
+            if better:
+                what = f"({key.workload}, {key.setting}) {key.metric}"
+                rows.append(f"- {what}: {rival} {_with_unit(theirs)}, gridfs {_with_unit(ours)}")
+    found = "\n".join(rows) if rows else "Nowhere in this run."
+    return f"## Where a rival wins\n\n{found}\n"
+
+
+def _with_unit(figure: Figure) -> str:
+    return f"{shown(figure.median)} {figure.unit}".rstrip()
+
+
+def _tables(record: Record, letter: str) -> str:
+    """One table for each setting: a row for each subject, a column for each metric that any of them has."""
+    chosen = {key: figure for key, figure in record.figures.items() if key.workload == letter}
+    parts = []
+    for setting in [name for name in SETTINGS if any(key.setting == name for key in chosen)]:
+        rows = {key: figure for key, figure in chosen.items() if key.setting == setting}
+        metrics = list(dict.fromkeys(key.metric for key in rows))
+        metrics = [metric for metric in metrics if not metric.endswith((" p90", ", bytes"))]
+        units = {key.metric: figure.unit for key, figure in rows.items()}
+        subjects = _ordered({key.subject for key in rows})
+        lines = ["| | " + " | ".join(f"{metric}{_unit(units[metric])}" for metric in metrics) + " |"]
+        lines.append("|---|" + "---:|" * len(metrics))
+        for subject in subjects:
+            cells = [_cell(rows.get(Key(letter, setting, subject, metric))) for metric in metrics]
+            lines.append(f"| {subject} | " + " | ".join(cells) + " |")
+        parts.append(f"{SETTINGS[setting][0].upper()}{SETTINGS[setting][1:]}:\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _unit(unit: str) -> str:
+    return f", {unit}" if unit else ""
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    if len(figure.values) == 1 or figure.low == figure.high:
+        return shown(figure.median)
+    return f"**{shown(figure.median)}** ({shown(figure.low)}..{shown(figure.high)})"
+
+
+def _ordered(subjects: Iterable[str]) -> list[str]:
+    """gridfs first, then rivals, then limits."""
+    last = (LOCAL, "obstore, no mount", "obstore, parts of 8 MiB", "obstore, one connection")
+    return sorted(subjects, key=lambda name: (not name.startswith("gridfs"), name in last, name))
+
+
+def _memory(record: Record) -> str:
+    chosen = {key: figure for key, figure in record.figures.items() if key.workload == "k"}
+    letters = [workload.letter for workload in WORKLOADS if any(key.setting == workload.letter for key in chosen)]
+    lines = ["| | " + " | ".join(f"({letter})" for letter in letters) + " |", "|---|" + "---:|" * len(letters)]
+    for subject in _ordered({key.subject for key in chosen}):
+        peaks = [chosen.get(Key("k", letter, subject, "peak anonymous memory")) for letter in letters]
+        lines.append(f"| {subject} | " + " | ".join("" if peak is None else shown(peak.high) for peak in peaks) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _failures(failures: Sequence[Failure]) -> str:
+    if not failures:
+        return ""
+    rows = [f"- ({one.workload}, {one.setting}) {one.subject}: {one.message}" for one in failures]
+    return "## What failed\n\nIn the words of what failed; its figures are missing above.\n\n" + "\n".join(rows) + "\n"
+
+
+def write_plots(record: Record, directory: Path) -> list[tuple[str, str]]:
+    """An SVG file for each workload that has something to show: latencies as CDF, rates as bars."""
+    written = []
+    for workload in WORKLOADS:
+        charts = [*_latency_charts(record, workload.letter), *_rate_charts(record, workload.letter)]
+        if workload.letter == "c":
+            charts += _rate_charts(record, "d")
+        if charts:
+            name = f"{workload.letter}.svg"
+            (directory / name).write_text(svg.document(charts), encoding="utf-8")
+            written.append((workload.letter, f"{directory.name}/{name}"))
+    return written
+
+
+def _latency_charts(record: Record, letter: str) -> list[svg.Chart]:
+    kinds = dict.fromkeys((key.setting, key.metric) for key in record.distributions if key.workload == letter)
+    return [
+        svg.cumulative(
+            f"({letter}) {metric}: {SETTINGS[setting]}",
+            "us",
+            {
+                subject: record.distributions[Key(letter, setting, subject, metric)]
+                for subject in _ordered(
+                    key.subject for key in record.distributions if key[:2] == (letter, setting) and key.metric == metric
+                )
+            },
+        )
+        for setting, metric in kinds
+    ]
+
+
+def _rate_charts(record: Record, letter: str) -> list[svg.Chart]:
+    kinds = dict.fromkeys(
+        (key.setting, key.metric, figure.unit)
+        for key, figure in record.figures.items()
+        if key.workload == letter and figure.unit.endswith("/s") and not key.metric.endswith(", bytes")
+    )
+    charts = []
+    for setting, metric, unit in kinds:
+        found = {
+            key.subject: figure
+            for key, figure in record.figures.items()
+            if key[:2] == (letter, setting) and key.metric == metric
+        }
+        order = _ordered(found)
+        charts.append(
+            svg.bars(
+                f"({letter}) {metric}: {SETTINGS[setting]}",
+                unit,
+                {subject: found[subject].median for subject in order},
+                {subject: (found[subject].low, found[subject].high) for subject in order},
+            )
+        )
+    return charts

@@ -1,0 +1,50 @@
+"""How much is read: the sizes of the issue, and those of a run that only shows that everything works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Counts and sizes of one run."""
+
+    file_bytes: int = 110 * KIB
+    """ImageNet's mean."""
+    latency_files: int = 1000
+    latency_reads: int = 250
+    """Cold reads of (a), each of another file."""
+    epoch_files: int = 5000
+    big_bytes: int = 2048 * MIB
+    random_reads: int = 200
+    listed_entries: int = 100_000
+    many_entries: int = 1_280_000
+    created_files: int = 10_000
+    images: int = 3000
+    image_bytes: int = 100 * KIB
+    rounds: int = 3
+    slow_rounds: int = 2
+    """Of workloads whose single pass takes many seconds."""
+    pass_s: float = 12.0
+    """A pass over files ends after this, and its rate is of what was read: rivals take 40 s for our 2."""
+    server_gib: int = 12
+
+
+FULL = Scale()
+QUICK = Scale(
+    latency_files=40,
+    latency_reads=10,
+    epoch_files=60,
+    big_bytes=24 * MIB,
+    random_reads=5,
+    listed_entries=300,
+    many_entries=1000,
+    created_files=50,
+    images=40,
+    rounds=1,
+    slow_rounds=1,
+    pass_s=3.0,
+    server_gib=2,
+)

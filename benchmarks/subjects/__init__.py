@@ -1,0 +1,1 @@
+"""Who is measured: everything that shows a dataset as a directory has one interface (base.py)."""

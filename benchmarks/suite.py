@@ -1,0 +1,113 @@
+"""One run: what it needs is made, the workloads are done in turn, and everything is taken away, also on Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+from benchmarks import servers
+from benchmarks.bench import Bench
+from benchmarks.model import Record
+from benchmarks.processes import Failed
+from benchmarks.rivals import Rivals, install, versions
+from benchmarks.scale import Scale
+from benchmarks.subjects.base import remove
+from benchmarks.subjects.gridfs import Directories
+from benchmarks.workloads import WORKLOADS
+
+MEMORY = Path("/dev/shm")
+
+
+def run(scale: Scale, letters: list[str], place: Path, *, with_rivals: bool) -> Record:
+    """Does the workloads of *letters* (all when empty). Raises Failed when this machine can't run any of them."""
+    if os.geteuid() != 0:
+        raise Failed("the page cache can only be dropped by root: run it as root")
+    record = Record()
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    place.mkdir(parents=True, exist_ok=True)
+    rivals = install(place / "rivals") if with_rivals else Rivals(place / "rivals/bin")
+    start = time.time()
+    with ExitStack() as stack:
+        work = Path(tempfile.mkdtemp(prefix="run-", dir=place))
+        stack.callback(remove, work)
+        memory_root = Path(tempfile.mkdtemp(prefix="gridfs-bench-", dir=MEMORY))
+        memory_root.chmod(0o755)  # nginx's worker is another user
+        stack.callback(remove, memory_root)
+        runtime = Path(tempfile.mkdtemp(prefix="gridfs-bench-"))
+        stack.callback(remove, runtime)
+        print("starting the servers ...", flush=True)
+        rgw = stack.enter_context(servers.ceph(scale.server_gib))
+        if (small := servers.small_get_ms(rgw)) > servers.SMALL_GET_LIMIT_MS:
+            raise Failed(
+                f"a GET of 4 KiB takes {small:.1f} ms, which would measure the server (limit: "
+                f"{servers.SMALL_GET_LIMIT_MS} ms): is tcp_nodelay=1 set, and the machine idle?"
+            )
+        limits = {"first_byte_ms": servers.FIRST_BYTE_MS, "rate_mb": servers.RATE_MB}
+        limited = stack.enter_context(servers.proxy(rgw, "limited", **limits))
+        counting = stack.enter_context(servers.proxy(rgw, "counted"))
+        nginx = stack.enter_context(servers.nginx(rgw, work / "nginx", memory_root))
+        record.about = about(scale, rivals, start) | {
+            "small GET, ms": round(small, 2),
+            "ceilings, GB/s": {
+                f"{server.name}, {connections} connections": round(
+                    servers.ceiling_gb_per_s(server, 64 << 20, connections), 3
+                )
+                for server in (rgw, limited.server, counting.server)
+                for connections in (1, 8, 16)
+            },
+        }
+        reachable = {server.name: server for server in (rgw, limited.server, counting.server, nginx)}
+        directories = Directories(work, runtime)
+        bench = Bench(scale, work, record, rivals, reachable, counting, directories, memory_root)
+        for workload in WORKLOADS:
+            if not letters or workload.letter in letters:
+                print(f"\n({workload.letter}) {workload.title}", flush=True)
+                try:
+                    workload.run(bench)
+                except Failed as error:
+                    record.fail(workload.letter, "all", "the workload", str(error))
+                    print(f"FAILED: {error}", flush=True)
+    record.about["took, s"] = round(time.time() - start)
+    return record
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def about(scale: Scale, rivals: Rivals, start: float) -> dict[str, object]:
+    """On what, with what, when."""
+    processor = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            processor = line.partition(":")[2].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(start)),
+        "machine": f"{os.cpu_count()} cores ({processor}), {memory / 2**30:.0f} GiB of memory, {_disk()}",
+        "system": platform.platform(),
+        "load before": os.getloadavg()[0],
+        "versions": versions(rivals),
+        "scale": asdict(scale),
+        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+    }
+
+
+def _disk() -> str:
+    with open("/proc/self/mounts") as mounts:
+        for line in mounts:
+            fields = line.split()
+            if fields[1] == "/":
+                return f"{fields[2]} with {shutil.disk_usage('/').free / 2**30:.0f} GiB free"
+    return "unknown disk"
