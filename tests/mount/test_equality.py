@@ -1,0 +1,80 @@
+"""A mount and its source are the same: names, kinds, modes by the rule, sizes, times, targets and every byte."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from gridfs.config import StoreSettings
+from tests.mount.stage import MODES, Stage, stage
+from tests.mount.trees import assert_same, make_oddities
+from tests.support.data import ramp
+from tests.support.s3 import S3Server
+
+
+def test_tree_of_oddities(staged: Stage, tmp_path: Path, mode: str) -> None:
+    source = tmp_path / "source"
+    make_oddities(source, sparse=mode == "veil")
+    result = staged.create(source, "oddities")
+    assert {problem.reason for problem in result.problems} >= {"fifo", "device", "socket", "xattr"}
+    mount = staged.mount(result.version, tmp_path / "mount", MODES[mode])
+    assert_same(source, mount)
+    assert_same(source, mount)  # once more, now from the kernel's caches
+
+
+def test_standard_library(staged: Stage, tmp_path: Path, mode: str) -> None:
+    source = Path(sysconfig.get_path("stdlib")) / "encodings" if mode != "veil" else _standard_library(tmp_path)
+    mount = staged.mount(staged.create(source, "stdlib").version, tmp_path / "mount", MODES[mode])
+    assert assert_same(source, mount) > 100
+
+
+@pytest.mark.timeout_s(600)
+def test_usr_share(staged: Stage, tmp_path: Path) -> None:
+    source = Path("/usr/share")
+    result = staged.create(source, "share", skip_unreadable=True)
+    mount = staged.mount(result.version, tmp_path / "mount")
+    assert assert_same(source, mount) > 20_000
+
+
+def test_hundred_thousand_files_in_one_directory(staged: Stage, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    names = [f"{number * 7919 % 100_003:06d}" for number in range(100_000)]
+    for name in names:
+        (source / name).touch()
+    mount = staged.mount(staged.create(source, "flat").version, tmp_path / "mount")
+    assert sorted(os.listdir(mount)) == sorted(names)
+    assert sorted(os.listdir(staged.record().fuse_path)) == sorted(names)
+    assert os.stat(mount / names[77_777]).st_size == 0
+
+
+@pytest.mark.parametrize("server", ["moto", pytest.param("ceph", marks=pytest.mark.ceph)])
+def test_through_an_object_store(server: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    s3: S3Server = request.getfixturevalue(f"s3_{server}")
+    settings = StoreSettings(url=f"s3://{s3.bucket}/a prefix", endpoint_url=s3.endpoint_url, region=s3.region)
+    source = tmp_path / "source"
+    make_oddities(source, sparse=False)
+    with open(source / "200 MiB", "wb") as file:
+        for start in range(0, 200 << 20, 1 << 20):
+            file.write(ramp(1 << 20, start))
+    directory = tmp_path / "stage"
+    directory.mkdir()
+    with stage(directory, Path(os.environ["XDG_RUNTIME_DIR"]), settings) as staged:
+        version = staged.create(source, "oddities").version
+        assert_same(source, staged.mount(version, tmp_path / "mount"))
+
+
+def _standard_library(scratch: Path) -> Path:
+    """The standard library without what is installed beside it."""
+    view = scratch / "stdlib"
+    view.mkdir()
+    import shutil
+
+    shutil.copytree(
+        sysconfig.get_path("stdlib"), view, ignore=shutil.ignore_patterns("site-packages", "test", "config-*"),
+        symlinks=True, dirs_exist_ok=True,
+    )  # fmt: skip
+    return view
