@@ -36,7 +36,7 @@ trio.run(commit)
 """
 
 TRACED = "trace=fsync,fdatasync,link,linkat,rename,renameat,renameat2"
-CALL = re.compile(r"^(?:\d+ +)?(fsync|fdatasync|linkat?|renameat2?|rename)\((.*)\) += 0$")
+CALL = re.compile(r"^(?:\d+ +)?(fsync|fdatasync|link|linkat|rename|renameat|renameat2)\((.*)\) += 0$")
 PATH = re.compile(r'<([^>]*)>|"([^"]*)"')
 
 
