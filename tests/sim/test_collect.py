@@ -7,6 +7,7 @@ version is listed, all it refers to must be there (invariant 1). In the end ever
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from tests.support.on_trio import on_mock_clock
 
 DAY_S = 86_400.0
 NAME = "set"
+latency_s: ContextVar[float] = ContextVar("latency_s", default=0.5)
+"""Of each request of a command."""
 OBJECT = bytes(100)
 
 
@@ -54,10 +57,18 @@ class WatchedStore(SimulatedStore):
     """A store on trio's clock that judges every removal and every commit."""
 
     def __init__(self) -> None:
-        super().__init__(Network(latency_s=0.5))
+        super().__init__()
         self.referred: dict[str, set[str]] = {}
         """By a manifest's key what a version with it needs, itself included."""
         self.violations: list[str] = []
+
+    @property
+    def network(self) -> Network:
+        return Network(latency_s=latency_s.get())
+
+    @network.setter
+    def network(self, value: Network) -> None:
+        """Each command has its own distance to the store."""
 
     def place(self, key: str, data: Buffer, *, storage_class: str | None = None) -> ObjectHead:
         super().place(key, data, storage_class=storage_class)
@@ -173,13 +184,14 @@ class World:
 moments = st.builds(lambda day, second: day * DAY_S + second, st.integers(0, 30), st.integers(0, 12))
 """Few days and few seconds, so that commands meet."""
 pauses = st.lists(st.sampled_from([0.0, 1.0, 5.0, 2 * DAY_S, 9 * DAY_S]), max_size=3)
+latencies = st.sampled_from([0.1, 0.5, 3.0])
 commands = st.one_of(
-    st.tuples(st.just("create"), moments, pauses),
-    st.tuples(st.just("killed"), moments, pauses, st.sampled_from([1.0, 2.5, 4.0, 3 * DAY_S])),
-    st.tuples(st.just("resume"), moments, pauses),
-    st.tuples(st.just("delete"), moments, st.integers(0, 3)),
-    st.tuples(st.just("collect"), moments),
-    st.tuples(st.just("collect"), moments),
+    st.tuples(st.just("create"), moments, latencies, pauses),
+    st.tuples(st.just("killed"), moments, latencies, pauses, st.sampled_from([1.0, 2.5, 4.0, 3 * DAY_S])),
+    st.tuples(st.just("resume"), moments, latencies, pauses),
+    st.tuples(st.just("delete"), moments, latencies, st.integers(0, 3)),
+    st.tuples(st.just("collect"), moments, latencies),
+    st.tuples(st.just("collect"), moments, latencies),
 )
 
 
@@ -192,7 +204,8 @@ def test_nothing_reachable_is_ever_removed(
     async def live() -> None:
         world = World(tmp_path_factory.mktemp("world"))
 
-        async def give(command: str, at_s: float, *arguments: Any) -> None:
+        async def give(command: str, at_s: float, distance_s: float, *arguments: Any) -> None:
+            latency_s.set(distance_s)
             await trio.sleep_until(trio_start_s + at_s)
             await getattr(world, command)(*arguments)
 
@@ -219,22 +232,67 @@ async def everything_goes(world: World) -> None:
     assert world.store.violations == []
 
 
-@on_mock_clock
-async def test_a_creation_that_reuses_what_is_about_to_go_waits_for_the_removal(tmp_path: Path) -> None:
-    """What it would have found is gone before it looks, or is kept."""
-    world = World(tmp_path)
-    journal = Journal(stored=[world.unique()])
-    await world.store.put(object_key(NAME, journal.stored[0]), OBJECT)
+async def meet(scratch: Path, after_requests: int, pause_s: float) -> int:
+    """A creation goes on with what a collection is about to remove, from the moment of one of the collector's requests.
+
+    Returns how many requests the collector made before that.
+    """
+    world = World(scratch)
+    store = world.store
+    await world.killed([0.0, 100.0], 50.0)
+    [journal] = world.journals
+    await trio.sleep(2 * DAY_S)  # its lease expires
     await world.collect()
     await trio.sleep(GRACE_S)
+    before = len(store.requests)
+
+    async def collect_slowly() -> None:
+        latency_s.set(5.0)
+        await world.collect()
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(world.collect)
-        while not any("/collections/" in key for key in world.store.contents()):
-            await trio.sleep(0.1)
-        await world.create([1.0], journal)
+        nursery.start_soon(collect_slowly)
+        while len(store.requests) - before < after_requests and len(nursery.child_tasks):
+            await trio.sleep(0.5)
+        met = len(store.requests) - before
+        latency_s.set(0.1)
+        await world.create([pause_s], journal)
+    assert store.violations == []
+    assert store.needed() <= store.contents().keys()
+    assert len(list(store.listed())) == 1
+    return met
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0, 40.0])
+def test_a_creation_that_begins_at_any_moment_of_a_removal(tmp_path: Path, pause_s: float) -> None:
+    """What it would have found is gone before it looks, or is kept: each of the collector's requests is tried."""
+
+    @on_mock_clock
+    async def live() -> None:
+        for requests in range(100):
+            (tmp_path / str(requests)).mkdir()
+            if await meet(tmp_path / str(requests), requests, pause_s) < requests:
+                break
+        assert 12 < requests < 100
+
+    live()
+
+
+@on_mock_clock
+async def test_a_version_that_is_deleted_while_its_data_is_reused(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.create([0.0])
+    await trio.sleep(DAY_S)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.create, [1.0, 30 * DAY_S])
+        await trio.sleep(10)
+        await world.delete(0)
+        for _ in range(29):
+            await trio.sleep(DAY_S)
+            await world.collect()
     assert world.store.violations == []
     [version] = world.store.listed()
-    assert len(world.store.referred[version.manifest_key]) == 2  # the manifest and the new object
+    assert (version.version, len(world.store.referred[version.manifest_key])) == (2, 4)
 
 
 @on_mock_clock
