@@ -107,7 +107,8 @@ def make_oddities(root: Path, *, sparse: bool) -> None:
             file.write(b"end\n")
     names = os.fsencode(root / "names")
     os.mkdir(names)
-    for name in (b"two words", b"new\nline", b"\xff\xfe not utf-8", b"n" * 255, b"-rf", b"a", b"a-b", b"a.b", b"*", b"tab\t"):
+    odd = (b"two words", b"new\nline", b"\xff\xfe not utf-8", b"n" * 255, b"-rf", b"a", b"a-b", b"a.b", b"*", b"tab\t")
+    for name in odd:
         with open(names + b"/" + name, "wb") as file:
             file.write(name)
     os.mkdir(names + b"/\xe9t\xe9")
@@ -135,7 +136,8 @@ def make_oddities(root: Path, *, sparse: bool) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.path.relpath(special / "socket"))
     os.setxattr(root / "one", "user.comment", b"lost")
-    for path, moment_ns in ((root / "one", 1), (root / "empty file", -1_500_000_001), (special, 2**33 * 10**9 + 999_999_999)):
+    long_ago_ns, far_ns = -1_500_000_001, 2**33 * 10**9 + 999_999_999
+    for path, moment_ns in ((root / "one", 1), (root / "empty file", long_ago_ns), (special, far_ns)):
         os.utime(path, ns=(moment_ns, moment_ns))
     (root / "setuid").write_text("no longer\n")
     (root / "setuid").chmod(0o4755)

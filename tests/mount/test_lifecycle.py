@@ -1,0 +1,264 @@
+"""A mount's life: made, shared, taken away, and what a crash leaves; by root, who may mount what they like."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from gridfs.config import MountOptions
+from gridfs.errors import Busy
+from gridfs.model import Version
+from gridfs.mount import client
+from gridfs.mount.attach import ensure_daemon, find_daemon
+from gridfs.mount.mounts import current, top_at
+from gridfs.mount.registry import Registry
+from tests.mount.stage import MODES, Stage
+from tests.support.data import ramp
+
+
+@pytest.fixture
+def version(staged: Stage, tmp_path: Path) -> Version:
+    source = tmp_path / "source"
+    (source / "below").mkdir(parents=True)
+    (source / "file").write_bytes(ramp(300_000))
+    (source / "below" / "other").write_bytes(b"other")
+    return staged.create(source, "life").version
+
+
+
+
+SLOW_READER = "import sys; f = open(sys.argv[1], 'rb'); print(flush=True); input(); print(len(f.read()))"
+HOLDER = 'mount --bind "$1" "$2" && echo; read x; wc -c < "$2"/file'
+
+
+def wait_for_end(pid: int) -> None:
+    """Returns when the process has ended, whoever's child it was."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        assert poll.poll(30_000), f"process {pid} did not end"
+    finally:
+        os.close(descriptor)
+
+
+def test_unmount_ends_the_daemon_and_leaves_nothing(staged: Stage, version: Version, tmp_path: Path, mode: str) -> None:
+    mount = staged.mount(version, tmp_path / "mount", MODES[mode])
+    pid = staged.record().pid
+    assert (mount / "file").read_bytes() == ramp(300_000)
+    staged.unmount(mount)
+    wait_for_end(pid)
+    assert list(mount.iterdir()) == []
+    assert Registry(staged.paths.runtime).mount_ids() == []
+    places = [str(mounted.mountpoint) for mounted in current()]
+    assert not [place for place in places if place.startswith((str(tmp_path), str(staged.paths.runtime)))]
+
+
+def test_status_says_what_a_mount_is(staged: Stage, version: Version, tmp_path: Path) -> None:
+    mount = staged.mount(version, tmp_path / "mount")
+    (status,) = staged.statuses()
+    record = status.record
+    assert record is not None
+    assert (status.state, status.paths, record.label) == ("mounted", (mount,), "life@1")
+    assert (record.zero_open, record.veil, record.read_ahead, record.max_background) == (True, "on", "4096", "64")
+    bare = staged.mount(version, tmp_path / "bare", MountOptions(allow_other=True, zero_open=False, veil=False))
+    (other,) = (s.record for s in staged.statuses() if s.record is not None and s.record.target == bare)
+    assert (other.zero_open, other.veil) == (False, "off: --no-veil")
+
+
+def test_mounting_again_is_no_error_and_another_version_is_refused(
+    staged: Stage, version: Version, tmp_path: Path
+) -> None:
+    mount = staged.mount(version, tmp_path / "mount")
+    pid = staged.record().pid
+    assert client.mount(staged.request(version, mount), staged.paths) == mount
+    assert staged.record().pid == pid
+    second = staged.create(tmp_path / "source", "life").version
+    with pytest.raises(Busy, match=r"already holds life@1.*grid unmount"):
+        client.mount(staged.request(second, mount), staged.paths)
+
+
+def test_second_path_is_a_bind_mount_of_the_same_daemon(staged: Stage, version: Version, tmp_path: Path) -> None:
+    first = staged.mount(version, tmp_path / "first")
+    second = staged.mount(version, tmp_path / "second")
+    record = staged.record()
+    assert os.stat(first / "file").st_dev == os.stat(second / "file").st_dev
+    staged.unmount(first)
+    assert (second / "file").read_bytes() == ramp(300_000)
+    assert staged.record().pid == record.pid
+    staged.unmount(second)
+    wait_for_end(record.pid)
+
+
+def test_two_starters_at_once_get_one_daemon(staged: Stage, version: Version, tmp_path: Path) -> None:
+    paths = [tmp_path / f"mount{number}" for number in range(4)]
+    for path in paths:
+        path.mkdir()
+    starters = [
+        threading.Thread(target=client.mount, args=(staged.request(version, path), staged.paths)) for path in paths
+    ]
+    for starter in starters:
+        starter.start()
+    for starter in starters:
+        starter.join()
+    staged.mounted += paths
+    assert sorted(staged.statuses()[0].paths) == paths
+    staged.record()
+
+
+def test_busy_names_the_processes_and_lazy_lets_them_go_on(staged: Stage, version: Version, tmp_path: Path) -> None:
+    mount = staged.mount(version, tmp_path / "mount")
+    pid = staged.record().pid
+    reader = subprocess.Popen(
+        [sys.executable, "-c", SLOW_READER, mount / "file"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        with pytest.raises(Busy, match=rf"is in use by .*\(pid {reader.pid}: {mount}/file\).*--lazy"):
+            client.unmount(str(mount), staged.paths)
+        assert (mount / "below" / "other").read_bytes() == b"other"
+        staged.unmount(mount, lazy=True)
+        assert list(mount.iterdir()) == []
+        assert reader.communicate("\n")[0] == "300000\n"
+    wait_for_end(pid)
+
+
+def test_killed_daemon_leaves_enotconn_and_the_next_mount_recovers(
+    staged: Stage, version: Version, tmp_path: Path, mode: str
+) -> None:
+    """Invariant 7: an error, never a directory that looks empty."""
+    mount = staged.mount(version, tmp_path / "mount", MODES[mode])
+    pid = staged.record().pid
+    os.kill(pid, signal.SIGKILL)
+    wait_for_end(pid)
+    for attempt in (os.listdir, os.statvfs, lambda path: (path / "file").stat(), lambda path: (path / "none").stat()):
+        with pytest.raises(OSError) as caught:
+            attempt(mount)
+        assert caught.value.errno == errno.ENOTCONN
+    (status,) = staged.statuses()
+    assert status.state == "dead"
+    assert client.mount(staged.request(version, mount, MODES[mode]), staged.paths) == mount
+    assert (mount / "file").read_bytes() == ramp(300_000)
+    assert staged.record().pid != pid
+
+
+def test_remains_of_a_mount_whose_registry_is_gone_are_replaced(
+    staged: Stage, version: Version, tmp_path: Path
+) -> None:
+    mount = staged.mount(version, tmp_path / "mount")
+    record = staged.record()
+    os.kill(record.pid, signal.SIGKILL)
+    wait_for_end(record.pid)
+    directory = Registry(staged.paths.runtime).directory_of(record.mount_id)
+    (directory / "record.json").unlink()
+    assert client.mount(staged.request(version, mount), staged.paths) == mount
+    assert (mount / "file").read_bytes() == ramp(300_000)
+
+
+def test_unmount_of_a_dead_daemon_by_name(staged: Stage, version: Version, tmp_path: Path) -> None:
+    mount = staged.mount(version, tmp_path / "mount")
+    pid = staged.record().pid
+    os.kill(pid, signal.SIGKILL)
+    wait_for_end(pid)
+    assert client.unmount("life", staged.paths) == [mount]
+    assert top_at(mount, current()) is None
+    assert staged.statuses() == []
+
+
+def test_sigterm_unmounts_cleanly(staged: Stage, version: Version, tmp_path: Path) -> None:
+    mount = staged.mount(version, tmp_path / "mount")
+    pid = staged.record().pid
+    os.kill(pid, signal.SIGTERM)
+    wait_for_end(pid)
+    assert list(mount.iterdir()) == []
+    assert staged.statuses() == []
+
+
+def test_umount_by_hand_ends_the_daemon(staged: Stage, version: Version, tmp_path: Path) -> None:
+    mount = staged.mount(version, tmp_path / "mount")
+    pid = staged.record().pid
+    subprocess.run(["umount", mount], check=True)
+    wait_for_end(pid)
+    assert staged.statuses() == []
+
+
+def test_daemon_of_runs_lingers_and_then_goes(staged: Stage, version: Version) -> None:
+    request = staged.request(version, None)
+    arguments = (request.store, version, request.options)
+    record = ensure_daemon(*arguments, request.cache, staged.paths, linger_s=0.2)
+    assert (record.fuse_path / "file").read_bytes() == ramp(300_000)
+    assert find_daemon(*arguments, staged.paths) == record
+    assert ensure_daemon(*arguments, request.cache, staged.paths, linger_s=0.2) == record
+    wait_for_end(record.pid)
+    assert find_daemon(*arguments, staged.paths) is None
+
+
+def test_detached_mount_lives_on_in_a_namespace_that_holds_it(staged: Stage, version: Version, tmp_path: Path) -> None:
+    """The kernel counts the users: the daemon ends when the last one lets go."""
+    request = staged.request(version, None)
+    record = ensure_daemon(request.store, version, request.options, request.cache, staged.paths, linger_s=0.2)
+    place = tmp_path / "place"
+    place.mkdir()
+    run = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", HOLDER, "sh", record.fuse_path, place],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        client.control.ask(Registry(staged.paths.runtime).directory_of(record.mount_id), "release")
+        assert top_at(record.fuse_path, current()) is None
+        assert run.communicate("\n")[0] == "300000\n"
+    wait_for_end(record.pid)
+
+
+def test_foreground_tells_systemd_and_ends_with_the_signal(staged: Stage, version: Version, tmp_path: Path) -> None:
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    address = staged.paths.runtime / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(address))
+        listener.settimeout(60)
+        code = (
+            "import pickle, sys; from gridfs.mount import client;"
+            "import dataclasses; request, paths = pickle.load(sys.stdin.buffer);"
+            "client.mount(dataclasses.replace(request, foreground=True), paths)"
+        )
+        supervised = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "NOTIFY_SOCKET": str(address)},
+        )
+        with supervised:
+            assert supervised.stdin is not None
+            assert supervised.stderr is not None
+            supervised.stdin.write(pickle.dumps((staged.request(version, mount), staged.paths)))
+            supervised.stdin.close()
+            assert listener.recv(1000).startswith(b"READY=1\n")
+            assert (mount / "file").read_bytes() == ramp(300_000)
+            assert staged.record().pid == supervised.pid
+            supervised.send_signal(signal.SIGTERM)
+            assert listener.recv(1000) == b"STOPPING=1"
+            assert supervised.wait(60) == 0
+    address.unlink()
+    assert list(mount.iterdir()) == []
