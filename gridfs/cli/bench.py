@@ -12,7 +12,7 @@ import click
 
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.output import Column, print_json, print_table, say, shown_count, shown_size
-from gridfs.errors import AccessDenied, InvalidInput, NotFound
+from gridfs.errors import AccessDenied, InvalidInput, NotFound, SourceProblem
 
 if TYPE_CHECKING:
     from gridfs.bench.run import Measurement
@@ -57,8 +57,11 @@ def bench(
         result = measure(where, Limits(files, seconds, seed), _show_step if steps else lambda text: None)
     except ValueError as error:
         raise InvalidInput(f"'{directory}' can't be measured: {error}") from error
-    except PermissionError as error:
-        raise AccessDenied(f"'{directory}' can't be measured: {error.strerror}: {error.filename!r}") from error
+    except OSError as error:
+        named = f"'{directory}' can't be measured: {error.strerror}"
+        if error.filename is not None:
+            named += f": {os.fsdecode(error.filename)}"
+        raise (AccessDenied if isinstance(error, PermissionError) else SourceProblem)(named) from error
     finally:
         if steps:
             click.echo("\r\x1b[K", nl=False, err=True)
