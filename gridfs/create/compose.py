@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from gridfs.create.digest import EMPTY_SHA256
-from gridfs.create.journal import FoundRow, Journal
+from gridfs.create.journal import Journal
+from gridfs.create.journal_schema import FoundRow
 from gridfs.manifest.schema import ManifestInfo, ManifestSettings
 from gridfs.manifest.writer import ManifestWriter
 from gridfs.model import Kind

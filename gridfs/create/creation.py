@@ -1,6 +1,7 @@
 """One creation from end to end: source, journal, objects, manifest, commit record.
 
-    claim the journal -> scan -> read, pack and upload what is not durable yet -> sync -> manifest -> commit
+    claim the journal -> lease -> scan -> take over from the version before -> read, pack and upload the rest
+    -> sync -> manifest -> commit -> give the lease back
 
 The order is the invariant: a commit record names only what is durable (invariant 1), and until it is put there is no
 version (7). A crash at any step leaves a journal, and perhaps objects that no version names: the next run of the same
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,19 +22,23 @@ import trio
 from gridfs import __version__
 from gridfs.catalog import Catalog
 from gridfs.catalog_keys import manifest_key, object_key
+from gridfs.catalog_lease import Lease
 from gridfs.config import BLOCK_SIZE_BYTES, PACK_SIZE_BYTES, Paths
 from gridfs.create.compose import write_manifest
 from gridfs.create.folder import local_source
 from gridfs.create.groups import single_error
 from gridfs.create.journal import Journal
 from gridfs.create.progress import Progress
+from gridfs.create.protection import Protection, forget_what_is_gone, protected
 from gridfs.create.publish import Publisher, PublishSettings
 from gridfs.create.request import CreateRequest, SourceKind
+from gridfs.create.reuse import take_over
 from gridfs.create.source import ListedSource
 from gridfs.create.workplace import claimed, discard
 from gridfs.errors import GridfsError, InvalidInput, Unsupported
+from gridfs.manifest.reader import Manifest
 from gridfs.manifest.schema import ManifestInfo, ManifestSettings
-from gridfs.model import Version
+from gridfs.model import Mode, Version
 from gridfs.store.base import ObjectStore
 
 _REPORT_INTERVAL_S = 0.1
@@ -84,7 +90,7 @@ async def create_datastore(
             pack_size_bytes,
         )
         try:
-            result = await _Creation(request, source, store, journal, directory, progress, settings).run()
+            result = await _Creation(request, source, store, journal, directory, paths.cache, progress, settings).run()
         except GridfsError:
             if not journal.has_durable():  # nothing that a later run could go on with
                 discard(directory)
@@ -112,19 +118,27 @@ class _Creation:
         store: ObjectStore,
         journal: Journal,
         directory: Path,
+        cache: Path,
         progress: Progress,
         settings: PublishSettings,
     ) -> None:
         self._request = request
         self._source = source
         self._store = store
+        self._catalog = Catalog(store)
         self._journal = journal
         self._directory = directory
         self._progress = progress
+        self._cache = cache
         self._settings = settings
 
     async def run(self) -> CreateResult:
         await self._store.verify_create_only()
+        async with protected(self._catalog, self._request.name, self._journal) as protection:
+            return await self._run(protection)
+
+    async def _run(self, protection: Protection) -> CreateResult:
+        await forget_what_is_gone(self._catalog, self._journal, self._settings.key_of)
         self._progress.on_phase("scanning")
         async with self._reporting_scan():
             self._journal.begin_scan()
@@ -132,6 +146,8 @@ class _Creation:
         await trio.to_thread.run_sync(self._journal.end_scan)
         if not self._journal.has_entries():
             self._refuse_empty()
+        if protection.base is not None:
+            await self._take_over(protection.base)
         unread = await trio.to_thread.run_sync(self._journal.totals, False)
         reused = await trio.to_thread.run_sync(self._journal.totals, True)
         self._progress.on_total(unread.files, unread.total_bytes)
@@ -140,7 +156,7 @@ class _Creation:
         await publisher.run()
         self._progress.on_phase("writing the manifest")
         await self._store.sync()
-        version = await self._commit()
+        version = await self._commit(protection.lease)
         problems = tuple(ProblemCount(*row) for row in self._journal.problem_counts())
         return CreateResult(
             version,
@@ -150,7 +166,17 @@ class _Creation:
             problems,
         )
 
-    async def _commit(self) -> Version:
+    async def _take_over(self, base: Version) -> None:
+        if base.mode is not Mode.COPY:
+            return
+        self._progress.on_phase(f"comparing with version {base.version}")
+        manifest = Manifest.open(await self._catalog.fetch_manifest(base, self._cache))
+        with manifest:
+            if manifest.info.block_size_bytes == self._settings.block_size_bytes:
+                by_path = not self._request.checksum
+                await trio.to_thread.run_sync(partial(take_over, self._journal, manifest, by_path=by_path))
+
+    async def _commit(self, lease: Lease) -> Version:
         path = self._directory / "manifest.sqlite"
         settings = ManifestSettings(
             block_size_bytes=self._settings.block_size_bytes,
@@ -159,9 +185,9 @@ class _Creation:
             created_by=f"gridfs {__version__}",
         )
         info = await trio.to_thread.run_sync(write_manifest, self._journal, path, settings)
-        catalog = Catalog(self._store)
-        packed = await catalog.store_manifest(self._request.name, path)
-        return await catalog.commit(self._draft(info, packed.sha256, packed.size_bytes))
+        packed = await self._catalog.store_manifest(self._request.name, path)
+        await lease.confirm()
+        return await self._catalog.commit(self._draft(info, packed.sha256, packed.size_bytes))
 
     def _draft(self, info: ManifestInfo, sha256: str, size_bytes: int) -> Version:
         return Version(

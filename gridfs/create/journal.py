@@ -7,8 +7,8 @@ them:
     found     one row for each entry, keyed by its place in the manifest's order (manifest/order.py). The next scan
               writes over them: a row keeps its content if its stamp is still the same, and one not found again goes.
     object    one row for each object: PENDING before its upload begins, DURABLE when the store has said that it is
-              there. What is PENDING when a journal is opened is forgotten with its contents; the object itself, if
-              there is one, is left to garbage collection.
+              there, BASE if the version before holds it. What is PENDING or BASE when a journal is opened is forgotten
+              with its contents (the object itself, if there is one, is left to garbage collection).
     content   what lies where in an object, by SHA-256: found by it, the same bytes are never uploaded twice.
     problem   the report; the part that a scan makes is made anew with each scan.
 
@@ -18,98 +18,28 @@ The connection is used by one thread at a time.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
+from gridfs.create.journal_schema import (
+    BASE,
+    DURABLE,
+    PENDING,
+    ROWS,
+    SCHEMA,
+    UNREAD,
+    UPSERT,
+    BaseFile,
+    FoundRow,
+    StoredObject,
+)
 from gridfs.create.source import IMPLIED_MODE, Found, SourceTotals
 from gridfs.manifest.order import directories_above, path_of, place_of
 from gridfs.model import Kind, Problem
 
-PENDING, DURABLE = 0, 1
-
 _PAGE_ROWS = 4096
 _KNOWN_DIRECTORIES = 65_536
 _CACHE_KIB = 16 * 1024
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS found(
-    directory BLOB NOT NULL, name BLOB NOT NULL, kind INTEGER NOT NULL, mode INTEGER NOT NULL, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL, target BLOB, stamp BLOB NOT NULL, locator BLOB NOT NULL, same_as BLOB, etag TEXT,
-    content INTEGER, scan INTEGER NOT NULL, PRIMARY KEY(directory, name)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS found_by_same_as ON found(same_as, content) WHERE same_as IS NOT NULL;
-CREATE TABLE IF NOT EXISTS object(
-    number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, checksums BLOB NOT NULL,
-    state INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS content(
-    id INTEGER PRIMARY KEY, sha256 BLOB NOT NULL, size INTEGER NOT NULL, object INTEGER NOT NULL,
-    offset INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS content_by_hash ON content(sha256);
-CREATE INDEX IF NOT EXISTS content_by_object ON content(object);
-CREATE INDEX IF NOT EXISTS content_by_size ON content(size);
-CREATE TABLE IF NOT EXISTS problem(
-    scan INTEGER NOT NULL, reason TEXT NOT NULL, name BLOB NOT NULL, detail TEXT NOT NULL);
-"""
-
-_UPSERT = """
-INSERT INTO found VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
-ON CONFLICT DO UPDATE SET
-    content = CASE WHEN excluded.content IS NOT NULL THEN excluded.content
-                   WHEN stamp = excluded.stamp AND stamp <> x'' AND kind = excluded.kind AND size = excluded.size
-                        THEN content END,
-    kind = excluded.kind, mode = excluded.mode, size = excluded.size, mtime_ns = excluded.mtime_ns,
-    target = excluded.target, stamp = excluded.stamp, locator = excluded.locator, same_as = excluded.same_as,
-    etag = excluded.etag, scan = excluded.scan
-WHERE NOT (kind = 1 AND excluded.kind <> 1 AND scan = excluded.scan)
-"""
-"""A directory that this scan has found is not replaced by a file of its name: two keys of a bucket, `a` and `a/b`."""
-
-_FOUND = "directory, name, kind, mode, size, mtime_ns, target, stamp, locator, same_as, etag"
-_UNREAD = f"""
-SELECT {_FOUND} FROM found
-WHERE (directory, name) > (?, ?) AND kind = 2 AND size > 0 AND content IS NULL
-    AND (same_as IS NULL OR NOT EXISTS (
-        SELECT 1 FROM found AS other WHERE other.same_as = found.same_as
-            AND (other.directory, other.name) < (found.directory, found.name)))
-ORDER BY directory, name LIMIT ?
-"""  # noqa: S608 - no value of anybody's
-_ROWS = """
-SELECT directory, name, kind, mode, found.size, mtime_ns, target, locator, etag, content, sha256, object, offset
-FROM found LEFT JOIN content ON content.id = found.content
-WHERE (directory, name) > (?, ?) ORDER BY directory, name LIMIT ?
-"""
-
-
-class FoundRow(NamedTuple):
-    """An entry in the manifest's order, with where its content lies."""
-
-    directory: bytes
-    name: bytes
-    kind: int
-    mode: int
-    size: int
-    mtime_ns: int
-    target: bytes | None
-    locator: bytes
-    etag: str | None
-    content: int | None
-    sha256: bytes | None
-    object: int | None
-    """Number of the journal's object."""
-    offset: int | None
-
-    @property
-    def path(self) -> bytes:
-        return path_of(self.directory, self.name)
-
-
-class StoredObject(NamedTuple):
-    """An object that the version may name."""
-
-    key: str
-    size_bytes: int
-    checksums: bytes
 
 
 class Journal:
@@ -121,7 +51,7 @@ class Journal:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         # NORMAL: a kill loses nothing, and a power cut may lose the last commits but not the file.
         self._connection.executescript(
-            f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{_CACHE_KIB}; {_SCHEMA}"
+            f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{_CACHE_KIB}; {SCHEMA}"
         )
         self._on_clash = on_clash or self._report_clash
         self._known: set[bytes] = set()
@@ -129,7 +59,8 @@ class Journal:
         self.found_files = 0
         self.found_bytes = 0
         self._begin()
-        self._forget_pending()
+        pending = self._connection.execute("SELECT number FROM object WHERE state <> ?", (DURABLE,))
+        self.forget_objects([number for (number,) in pending])
 
     def close(self) -> None:
         """Ends without keeping what was not committed."""
@@ -171,7 +102,7 @@ class Journal:
             self.found_files += 1
             self.found_bytes += found.size
         written = self._connection.execute(
-            _UPSERT,
+            UPSERT,
             (directory, name, int(found.kind), found.mode, found.size, found.mtime_ns, found.target, found.stamp,
              found.locator, found.same_as, found.etag, content, self._scan),
         ).rowcount  # fmt: skip
@@ -209,7 +140,7 @@ class Journal:
         The journal may be written to meanwhile.
         """
         after: tuple[bytes, bytes] = (b"", b"")
-        while page := self._connection.execute(_UNREAD, (*after, _PAGE_ROWS)).fetchall():
+        while page := self._connection.execute(UNREAD, (*after, _PAGE_ROWS)).fetchall():
             for directory, name, kind, *rest in page:
                 yield Found(path_of(directory, name), Kind(kind), *rest)
             after = page[-1][:2]
@@ -274,24 +205,72 @@ class Journal:
         """Whether anything was uploaded."""
         return self._connection.execute("SELECT 1 FROM object WHERE state = 1 LIMIT 1").fetchone() is not None
 
-    def forget_object(self, number: int) -> None:
-        """An object that `begin_object` numbered, and that will not be; nothing may refer to it."""
-        self._connection.execute("DELETE FROM object WHERE number = ?", (number,))
-
     def object(self, number: int) -> StoredObject:
         """A durable object."""
         return StoredObject(*self._connection.execute(
-            "SELECT key, size, checksums FROM object WHERE number = ? AND state = ?", (number, DURABLE)
+            "SELECT key, size, checksums FROM object WHERE number = ? AND state <> ?", (number, PENDING)
         ).fetchone())  # fmt: skip
 
     def rows(self) -> Iterator[FoundRow]:
         """Everything, in the manifest's order, the root first."""
-        root = self._connection.execute(_ROWS.replace("> (?, ?)", "= (?, ?)"), (b"", b"", 1)).fetchall()
+        root = self._connection.execute(ROWS.replace("> (?, ?)", "= (?, ?)"), (b"", b"", 1)).fetchall()
         yield from map(FoundRow._make, root)
         after: tuple[bytes, bytes] = (b"", b"")
-        while page := self._connection.execute(_ROWS, (*after, _PAGE_ROWS)).fetchall():
+        while page := self._connection.execute(ROWS, (*after, _PAGE_ROWS)).fetchall():
             yield from map(FoundRow._make, page)
             after = page[-1][:2]
+
+    # What the version before holds, and what turned out to be gone
+
+    def add_base_object(self, key: str, size_bytes: int, checksums: bytes) -> int:
+        """An object of the version before; its number. One that this creation has put keeps its own: a commit whose
+        answer was lost leaves a journal whose objects are the version's."""
+        cursor = self._connection.execute(
+            "INSERT INTO object(key, size, checksums, state) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT(key) DO UPDATE SET size = excluded.size RETURNING number",
+            (key, size_bytes, checksums, BASE),
+        )
+        return int(cursor.fetchone()[0])
+
+    def add_base_files(self, files: Sequence[BaseFile], *, by_path: bool) -> None:
+        """Contents of the version before; *by_path*: given to the file of the same path, size and mtime."""
+        execute = self._connection.execute
+        first = execute("SELECT coalesce(max(id), 0) + 1 FROM content").fetchone()[0]
+        self._connection.executemany(
+            "INSERT INTO content VALUES (?, ?, ?, ?, ?)",
+            [(content, file.sha256, file.size, file.object, file.offset) for content, file in enumerate(files, first)],
+        )
+        if by_path:
+            self._connection.executemany(
+                "UPDATE found SET content = ? WHERE directory = ? AND name = ? AND kind = 2 AND size = ?"
+                " AND mtime_ns = ? AND content IS NULL",
+                [
+                    (content, *place_of(file.path), file.size, file.mtime_ns)
+                    for content, file in enumerate(files, first)
+                ],
+            )
+
+    def base_object_sizes(self) -> dict[int, int]:
+        """Sizes of the objects of the version before."""
+        return dict(self._connection.execute("SELECT number, size FROM object WHERE state = ?", (BASE,)).fetchall())
+
+    def durable_objects(self) -> list[tuple[int, str, int]]:
+        """Number, key and size of what this creation has put."""
+        return self._connection.execute("SELECT number, key, size FROM object WHERE state = ?", (DURABLE,)).fetchall()
+
+    def forget_contents_of(self, objects: Collection[int]) -> None:
+        """No file has its content in these objects any more, and no file will be given it."""
+        for number in objects:
+            self._connection.execute(
+                "UPDATE found SET content = NULL WHERE content IN (SELECT id FROM content WHERE object = ?)", (number,)
+            )
+            self._connection.execute("DELETE FROM content WHERE object = ?", (number,))
+
+    def forget_objects(self, objects: Collection[int]) -> None:
+        """These objects are gone, or will never be; this is committed."""
+        self.forget_contents_of(objects)
+        self._connection.executemany("DELETE FROM object WHERE number = ?", [(number,) for number in objects])
+        self.commit()
 
     def problems(self) -> Iterator[Problem]:
         """The report."""
@@ -305,16 +284,6 @@ class Journal:
 
     def _begin(self) -> None:
         self._connection.execute("BEGIN")
-
-    def _forget_pending(self) -> None:
-        execute = self._connection.execute
-        execute(
-            "UPDATE found SET content = NULL WHERE content IN (SELECT content.id FROM content JOIN object"
-            " ON object.number = content.object WHERE object.state = ?)", (PENDING,)
-        )  # fmt: skip
-        execute("DELETE FROM content WHERE object IN (SELECT number FROM object WHERE state = ?)", (PENDING,))
-        execute("DELETE FROM object WHERE state = ?", (PENDING,))
-        self.commit()
 
     def _imply(self, path: bytes) -> None:
         """A directory that something lies in."""

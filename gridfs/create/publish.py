@@ -126,7 +126,7 @@ class Publisher:
                 first[digest] = index
                 ours.append(index)
         if not ours:
-            journal.forget_object(number)
+            journal.forget_objects([number])
             return
         places, size = layout([files[index].size for index in ours], block_size)
         contents = {}
@@ -166,7 +166,7 @@ class Publisher:
         put = partial(self._store.put_stream, self._settings.key_of(key), size_hint_bytes=file.size)
         await reading.run(lambda chunks: put(self._told(chunks)))
         if reading.failure:
-            journal.forget_object(number)
+            journal.forget_objects([number])
             self._not_read(file, reading.failure)
             return
         journal.set_content(file.path, journal.add_content(reading.sha256, file.size, number, 0))

@@ -2,8 +2,9 @@
 
     python -m tests.support.killed STORE SOURCE MOMENT [--skip-unreadable]
 
-MOMENT counts the operations that change the store (objects, sync, manifest, commit record), each of which has a moment
-before it and one after it; 0 never comes. What was uploaded is appended to STORE.log, a key a line.
+MOMENT counts the operations that change the store (lease, objects, sync, manifest, commit record), each of which has a
+moment before it and one after it; 0 never comes. What was uploaded is appended to STORE.log, a key a line, and the
+number of moments that went by is printed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Killing(DirectoryStore):
     def __init__(self, root: Path, moment: int) -> None:
         super().__init__(root)
         self._moment = moment
+        self.passed = 0
         self._log = root.with_name(f"{root.name}.log")
 
     async def put(self, key: str, data: Buffer) -> None:
@@ -61,8 +63,8 @@ class Killing(DirectoryStore):
         self._tick()
 
     def _tick(self) -> None:
-        self._moment -= 1
-        if self._moment == 0:
+        self.passed += 1
+        if self.passed == self._moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -74,6 +76,7 @@ def main() -> None:
         paths = Paths.from_environment()
         killing = Killing(store, moment)
         await create_datastore(request, killing, paths, Silent(), block_size_bytes=BLOCK, pack_size_bytes=PACK)
+        print(killing.passed)
 
     trio.run(create)
 

@@ -10,70 +10,16 @@ import pytest
 import trio
 
 from gridfs.catalog import Catalog
-from gridfs.config import Paths
-from gridfs.create import creation as creation_module
-from gridfs.create.creation import CreateResult, create_datastore
-from gridfs.create.folder import local_source
-from gridfs.create.progress import Silent
-from gridfs.create.request import CreateRequest
 from gridfs.create.source import Found, Outcome
 from gridfs.create.workplace import incomplete
 from gridfs.errors import InvalidInput, NotFound, SourceProblem, StoreUnavailable
-from gridfs.model import Kind, VersionSpec
+from gridfs.model import Kind
 from gridfs.store.directory import DirectoryStore
+from tests.support.creations import BLOCK, PACK, Failing, Place
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
 from tests.support.sources import Tampered, make_oddities
-from tests.support.versions import StoredTree, folder_tree, stored_tree
-
-BLOCK = 1024
-PACK = 64 * BLOCK
-"""Small, so that small trees have many packs."""
-
-
-class Place:
-    """A store and a node of the test's own."""
-
-    def __init__(self, tmp_path: Path, paths: Paths) -> None:
-        self.folder = tmp_path / "folder"
-        self.store = DirectoryStore(tmp_path / "store")
-        self.paths = paths
-
-    async def create(self, source: Path | None = None, *, small: bool = True, **options: bool) -> CreateResult:
-        request = CreateRequest("set", str(source or self.folder), **options)  # type: ignore[arg-type]
-        sizes = {"block_size_bytes": BLOCK, "pack_size_bytes": PACK} if small else {}
-        return await create_datastore(request, self.store, self.paths, Silent(), **sizes)
-
-    async def tree(self, version: int | None = None) -> StoredTree:
-        return await stored_tree(self.store, self.paths, VersionSpec("set", version))
-
-    def fill(self, files: dict[str, bytes]) -> None:
-        for name, content in files.items():
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-
-
-@pytest.fixture
-def place(tmp_path: Path, private_dirs: Paths) -> Place:
-    return Place(tmp_path, private_dirs)
-
-
-@pytest.fixture
-def tamper(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Found], Outcome | None]], list[Tampered]]:
-    """Makes every local source act on command; the sources that were made, in a list that grows."""
-
-    def install(before: Callable[[Found], Outcome | None]) -> list[Tampered]:
-        made: list[Tampered] = []
-
-        def make(*arguments: object, **options: object) -> Tampered:
-            made.append(Tampered(local_source(*arguments, **options), before))  # type: ignore[arg-type]
-            return made[-1]
-
-        monkeypatch.setattr(creation_module, "local_source", make)
-        return made
-
-    return install
+from tests.support.versions import folder_tree
 
 
 @on_trio
@@ -264,20 +210,6 @@ async def test_a_store_inside_of_the_folder_is_not_part_of_it(tmp_path: Path, pl
     nodes = (await place.tree()).nodes
     assert {path.split(b"/")[0] for path in nodes} == {b"", b"folder", b"home"}
     assert not any(b"creations" in path for path in nodes)
-
-
-class Failing(DirectoryStore):
-    """Fails the puts of objects from a given one on."""
-
-    def __init__(self, root: Path, puts: int) -> None:
-        super().__init__(root)
-        self.puts = puts
-
-    async def put(self, key: str, data: object) -> None:
-        if self.puts == 0:
-            raise StoreUnavailable("the network is gone")
-        self.puts -= 1
-        await super().put(key, data)  # type: ignore[arg-type]
 
 
 @on_trio

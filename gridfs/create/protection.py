@@ -1,0 +1,88 @@
+"""Keeps what a creation relies on from the garbage collection, and finds out what is still there.
+
+The order is that of catalog_lease.py: first the lease, then the look at what can be reused. What an earlier run of the
+same creation has put is asked for by size: garbage collection may have taken it since, and a power cut may have
+shortened it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+from gridfs.catalog import Catalog
+from gridfs.catalog_lease import Lease, take_lease
+from gridfs.catalog_parallel import in_parallel
+from gridfs.create.groups import single_error
+from gridfs.create.journal import Journal
+from gridfs.errors import GridfsError, NotFound, ObjectMissing
+from gridfs.model import Version, VersionSpec
+
+_RELEASE_TIMEOUT_S = 5.0
+"""Of a creation that failed: a lease that is not given back expires by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """A lease that is kept alive, and the version before, if there is one."""
+
+    lease: Lease
+    base: Version | None
+
+
+@asynccontextmanager
+async def protected(catalog: Catalog, name: str, journal: Journal) -> AsyncIterator[Protection]:
+    """Holds a lease meanwhile; *journal* knows afterwards what of its objects is gone."""
+    base = await _latest(catalog, name)
+    since = journal.get("lease_since_ns")
+    versions = () if base is None else (base.version,)
+    lease = await take_lease(catalog.store, name, versions=versions, since_ns=None if since is None else int(since))
+    try:
+        journal.put("lease_since_ns", str(lease.since_ns))
+        journal.commit()
+        if base is not None:
+            base = await _still(catalog, base)
+        with single_error():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lease.keep, name="keep the lease")
+                yield Protection(lease, base)
+                nursery.cancel_scope.cancel()
+    finally:
+        with trio.move_on_after(_RELEASE_TIMEOUT_S, shield=True):
+            try:
+                await lease.release()
+            except GridfsError:  # the store is gone, which ended the creation too
+                pass
+
+
+async def forget_what_is_gone(catalog: Catalog, journal: Journal, key_of: Callable[[str], str]) -> None:
+    """Asks the store for every object that an earlier run has put; what is gone will be read and put again."""
+
+    async def is_there(stored: tuple[int, str, int]) -> bool:
+        _, key, size_bytes = stored
+        try:
+            return (await catalog.store.head(key_of(key))).size_bytes == size_bytes
+        except ObjectMissing:
+            return False
+
+    objects = journal.durable_objects()
+    found = await in_parallel(is_there, objects)
+    journal.forget_objects([number for (number, _, _), there in zip(objects, found, strict=True) if not there])
+
+
+async def _latest(catalog: Catalog, name: str) -> Version | None:
+    try:
+        return await catalog.latest(name)
+    except NotFound:
+        return None
+
+
+async def _still(catalog: Catalog, version: Version) -> Version | None:
+    """*version*, unless it was deleted before the lease was taken."""
+    try:
+        return await catalog.resolve(VersionSpec(version.name, version.version))
+    except NotFound:
+        return None
