@@ -44,6 +44,16 @@ def test_the_architecture_page_names_code_that_there_is() -> None:
             assert pkgutil.resolve_name(f"gridfs.{name}"), name
 
 
+def test_every_invariant_names_its_tests() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|.*$", text, re.M)
+    assert rows == [str(number) for number in range(1, 11)]
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(named) >= len(rows)
+    for path, test in named:
+        assert re.search(rf"^ *(async )?def {test}\(", (ROOT / path).read_text(), re.M), f"{path}::{test}"
+
+
 def test_every_decision_is_listed() -> None:
     pages = {path.name for path in (ROOT / "docs/decisions").glob("*.md")} - {"README.md"}
     listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/decisions/README.md").read_text()))
