@@ -19,7 +19,7 @@ import botocore.exceptions
 import trio
 
 from gridfs.errors import AccessDenied, InvalidInput, StoreUnavailable
-from gridfs.store.address import ProvidedCredentials
+from gridfs.store.address import ProvidedCredentials, StaticCredentials
 from gridfs.store.object_errors import Answer, error_of
 
 _ASK_AGAIN_AFTER = timedelta(minutes=5)
@@ -43,7 +43,7 @@ class AwsSession:
                 "no AWS credentials were found: neither in the environment, nor in a profile, nor of this machine",
                 remedy="set --profile or AWS_ACCESS_KEY_ID, or --no-sign-request for a public bucket",
             )
-        return CredentialProvider(credentials, trio.lowlevel.current_trio_token())
+        return CredentialProvider(self, credentials, trio.lowlevel.current_trio_token())
 
     def region(self) -> str | None:
         """The region of the environment or the profile."""
@@ -51,11 +51,18 @@ class AwsSession:
             region: str | None = self._session.get_config_variable("region")
         return region
 
-    def client(self, *, region: str, endpoint_url: str | None, signed: bool) -> Any:
-        """A client of S3, as an asynchronous context manager."""
+    def client(
+        self, *, region: str, endpoint_url: str | None, signed: bool, keys: StaticCredentials | None = None
+    ) -> Any:
+        """A client of S3, as an asynchronous context manager; *keys* take the place of the chain."""
+        given = {}
+        if keys is not None:
+            given["aws_access_key_id"] = keys.access_key_id
+            given["aws_secret_access_key"] = keys.secret_access_key
+            given["aws_session_token"] = keys.session_token or ""
         with map_botocore_error(endpoint_url or "s3", None):
             return self._session.create_client(
-                "s3", region_name=region, endpoint_url=endpoint_url, config=client_config(signed=signed)
+                "s3", region_name=region, endpoint_url=endpoint_url, config=client_config(signed=signed), **given
             )
 
     async def bucket_region(self, bucket: str, *, endpoint_url: str | None = None) -> str:
@@ -78,7 +85,8 @@ class AwsSession:
 class CredentialProvider:
     """Called by obstore, in a thread of its own, whenever the credentials it has have expired."""
 
-    def __init__(self, credentials: Any, token: trio.lowlevel.TrioToken) -> None:
+    def __init__(self, session: AwsSession, credentials: Any, token: trio.lowlevel.TrioToken) -> None:
+        self.session = session
         self._credentials = credentials
         self._token = token
 
