@@ -55,7 +55,10 @@ def error_of(answer: Answer, *, where: str, key: str | None) -> GridfsError:
     """The exception for *answer* to a request for *key* of the bucket or store *where*."""
     what = where if key is None else f"{where.rstrip('/')}/{key}"
     status, code = answer.status, answer.code
-    if status is None or status >= 500 or status == 429 or code in ("RequestTimeout", "SlowDown", "Throttling"):
+    if status is None:
+        remedy = "check the network and the address of the server (--endpoint-url)"
+        return StoreUnavailable(f"{what} can't be reached ({answer.said})", remedy=remedy)
+    if status >= 500 or status == 429 or code in ("RequestTimeout", "SlowDown", "Throttling"):
         if status == 501:
             return StoreRefused(f"{what}: the server does not support the operation ({answer.said})")
         return StoreUnavailable(f"{what}: {answer.said}")
