@@ -47,7 +47,7 @@ class OneLineFormatter(logging.Formatter):
 
 
 def set_up_logging(
-    *, log_file: Path | None = None, stream: TextIO | None = None, level: int = logging.INFO
+    *, log_file: Path | None = None, stream: TextIO | None = None, level: int | str = logging.INFO
 ) -> logging.Logger:
     """Sends the events of gridfs to *log_file* (made 0600, appended to), to *stream*, to both or to none.
 

@@ -11,7 +11,7 @@ import click
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.listing import print_versions, version_as_json
 from gridfs.cli.output import print_json, say, shown_count, shown_size, warn
-from gridfs.errors import InvalidInput
+from gridfs.errors import GridfsError, Interrupted, InvalidInput
 from gridfs.selection import SelectedStore, StoreFlags, select_store
 
 if TYPE_CHECKING:
@@ -97,7 +97,22 @@ def carry_out(invocation: Invocation, request: CreateRequest, selected: Selected
         finally:
             await store.aclose()
 
-    return invocation.run(work, after_signal=CONTINUE)
+    try:
+        return invocation.run(work, after_signal=CONTINUE)
+    except GridfsError as error:
+        if not isinstance(error, Interrupted) and _is_kept(invocation, request, selected):
+            say(f"W{CONTINUE[1:]}.")
+        raise
+
+
+def _is_kept(invocation: Invocation, request: CreateRequest, selected: SelectedStore) -> bool:
+    """Whether a failed creation has left something to go on with."""
+    from gridfs.create.workplace import incomplete
+
+    return any(
+        creation.request == request and creation.store_url == selected.settings.url
+        for creation in incomplete(invocation.paths)
+    )
 
 
 def print_result(invocation: Invocation, selected: SelectedStore, result: CreateResult) -> None:

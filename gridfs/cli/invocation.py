@@ -7,6 +7,7 @@ which ends it in good order on Ctrl-C, SIGTERM and SIGHUP. A second signal ends 
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -108,6 +109,9 @@ class Invocation:
         """Runs *work* under trio. A signal cancels it and raises Interrupted with *after_signal* as the remedy."""
         import trio
 
+        from gridfs.observe import set_up_logging
+
+        set_up_logging(stream=sys.stderr if self.debug else None, level="DEBUG")
         received: list[signal.Signals] = []
 
         async def watched() -> T:
