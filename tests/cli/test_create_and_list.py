@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import files_below
+from tests.cli.conftest import Ended, files_below
 from tests.support.data import ramp
 
 
@@ -210,12 +209,6 @@ class TestBadInput:
     def test_no_copy_of_a_folder(self, grid, folder):
         grid("datastore", "create", folder, "--no-copy").failed(2, "--no-copy", str(folder))
 
-    def test_unreadable_file(self, grid, an_ordinary_user, folder):
-        (folder / "cats" / "1.jpg").chmod(0)
-        if os.geteuid() == 0:
-            return  # root reads everything: tests/mount has this as an ordinary user
-        grid("datastore", "create", folder).failed(6, "1.jpg", "--skip-unreadable")
-
     def test_store_that_can_not_be_reached(self, grid, folder):
         credentials = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
         where = ("--store", "s3://bucket/prefix", "--endpoint-url", UNREACHABLE)
@@ -258,8 +251,26 @@ class TestBadInput:
         grid("datastore", env={"GRIDFS_STORE": "ftp://x"}).failed(2, "GRIDFS_STORE", "ftp://x")
 
 
-def test_the_json_of_a_failure_is_the_same_line(grid):
-    assert json.dumps(grid("datastore", "create", "-o", "json").failed(2, "no source").err)
+def test_an_unreadable_file_as_an_ordinary_user(an_ordinary_user):
+    """For root every file is readable."""
+    folder = an_ordinary_user.home / "pets"
+    folder.mkdir()
+    (folder / "open").write_bytes(b"1")
+    (folder / "closed").write_bytes(b"2")
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, an_ordinary_user.uid, an_ordinary_user.gid)
+    (folder / "closed").chmod(0)
+
+    def run(*arguments: str) -> Ended:
+        ended = an_ordinary_user.run(
+            [an_ordinary_user.python, "-m", "gridfs", *arguments], environment={"PYTHONPATH": os.getcwd()}
+        )
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    run("datastore", "create", str(folder)).failed(6, "closed", "--skip-unreadable")
+    assert run("datastore", "-o", "json").json == []
+    made = run("datastore", "create", str(folder), "--skip-unreadable", "-o", "json").json
+    assert (made["file_count"], made["problems"]) == (1, {"unreadable": 1})
 
 
 def test_running_from_another_directory(grid, folder, tmp_path):
