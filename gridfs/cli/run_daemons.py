@@ -87,8 +87,10 @@ def _ensured(
     linger_s: float,
 ) -> list[MountRecord]:
     from gridfs.mount.attach import ensure_daemon
+    from gridfs.mount.namespace import check_allowed
     from gridfs.mount.requirements import check_allow_other, check_machine
 
+    check_allowed()
     check_machine()
     if options.allow_other:
         check_allow_other()

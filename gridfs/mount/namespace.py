@@ -58,6 +58,24 @@ def enter(plan: ViewPlan, scratch: Path, *, veil: bool = True) -> None:
         syscalls.keep_only_capability_across_exec(syscalls.CAP_SYS_ADMIN)
 
 
+def check_allowed() -> None:
+    """Raises Unsupported where `enter` would for want of namespaces; a child tries it, before anything is started."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            _unshare(with_user_namespace=not may_mount())
+            status = 0
+        except Unsupported as error:
+            cause = error.__cause__
+            status = (cause.errno if isinstance(cause, OSError) else None) or 1
+        finally:
+            os._exit(status)
+    number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if number:
+        raise _denied(os.strerror(number), with_user_namespace=not may_mount())
+
+
 def _unshare(*, with_user_namespace: bool) -> None:
     uid, gid = os.geteuid(), os.getegid()
     flags = syscalls.CLONE_NEWNS | (syscalls.CLONE_NEWUSER if with_user_namespace else 0)
@@ -69,13 +87,17 @@ def _unshare(*, with_user_namespace: bool) -> None:
                 with open(f"/proc/self/{name}", "w") as file:
                     file.write(text)
     except OSError as error:
-        what = "user and mount namespaces" if with_user_namespace else "mount namespaces"
-        raise Unsupported(
-            f"this machine doesn't let you make {what} ({error.strerror})",
-            remedy="ask the administrator to allow unprivileged user namespaces (sysctl user.max_user_namespaces > 0, "
-            "kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0), "
-            "or mount on the host: grid mount NAME",
-        ) from error
+        raise _denied(str(error.strerror), with_user_namespace=with_user_namespace) from error
+
+
+def _denied(reason: str, *, with_user_namespace: bool) -> Unsupported:
+    what = "user and mount namespaces" if with_user_namespace else "mount namespaces"
+    return Unsupported(
+        f"this machine doesn't let you make {what} ({reason})",
+        remedy="ask the administrator to allow unprivileged user namespaces (sysctl user.max_user_namespaces > 0, "
+        "kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0), "
+        "or mount on the host: grid mount NAME",
+    )
 
 
 def _attach(placement: Placement, empty: Path, *, veil: bool) -> None:

@@ -44,6 +44,9 @@ def show(fuse_path: Path, empty: Path, target: Path, source: str, *, veil: bool)
     """
     reason = "off"
     if veil:
+        # overlayfs copies the root's attributes as the kernel knows them, and before a first GETATTR its mode is 0:
+        # whoever has no capability to pass over that would be shut out for ever.
+        os.stat(fuse_path)
         upper, lower = _layer(fuse_path), _layer(empty)
         for options in (
             f"lowerdir={upper}::{lower}",
