@@ -32,20 +32,23 @@ def main() -> int:
     if unknown := set(wanted) - set(letters):
         parser.error(f"no workload {', '.join(sorted(unknown))}")
     if not chosen.page:
+        out = chosen.out or (None if chosen.quick else RESULTS / f"{'-'.join(wanted) or 'all'}.json")
+
+        def save(record: Record) -> None:
+            if out is not None:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                out.write_text(record.to_json() + "\n", encoding="utf-8")
+
         try:
-            record = run(QUICK if chosen.quick else FULL, wanted, chosen.dir, with_rivals=not chosen.quick)
+            scale = QUICK if chosen.quick else FULL
+            record = run(scale, wanted, chosen.dir, with_rivals=not chosen.quick, save=save)
         except Failed as error:
             print(f"benchmarks: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("\nbenchmarks: ended; nothing of it is left", file=sys.stderr)
             return 130
-        out = chosen.out or (None if chosen.quick else RESULTS / f"{'-'.join(wanted) or 'all'}.json")
-        if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(record.to_json() + "\n", encoding="utf-8")
-            print(f"\nresults: {out}")
-        print(f"{len(record.figures)} figures, {len(record.failures)} failures")
+        print(f"\n{len(record.figures)} figures, {len(record.failures)} failures{f' in {out}' if out else ''}")
         if chosen.quick or chosen.out:
             return 0
     paths = sorted(RESULTS.glob("*.json"), key=lambda path: Record.from_json(path.read_text()).about["when"])

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-JOBS = Path(__file__).with_name("jobs")
+ROOT = Path(__file__).parents[1]
 ENDING_S = 10.0
 SAMPLE_S = 0.05
 
@@ -22,7 +22,10 @@ class Failed(Exception):
     """A subject or a job could not do what was asked; the message is its own."""
 
 
-def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None, timeout_s: float = 600) -> str:
+Argument: TypeAlias = str | Path
+
+
+def run(command: Sequence[Argument], environment: Mapping[str, str] | None = None, timeout_s: float = 600) -> str:
     """Runs *command* and returns its output. Raises Failed with the end of what it said."""
     try:
         done = subprocess.run(
@@ -44,10 +47,11 @@ def last_words(text: str) -> str:
 
 
 def run_job(name: str, job: Mapping[str, Any], python: str | Path = sys.executable) -> dict[str, Any]:
-    """Runs jobs/*name*.py in a fresh process and returns what it found. Raises Failed with what went wrong."""
+    """Runs jobs/*name*.py in a fresh process of *python* and returns what it found. Raises Failed."""
     timeout_s = job.get("limit_s", 60) * 4 + 60
     process = subprocess.Popen(
-        [python, JOBS / f"{name}.py"],
+        [python, "-m", f"benchmarks.jobs.{name}"],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.processes import Failed, run
+from benchmarks.processes import Argument, Failed, run
 
 TORCH = "torch==2.13.0"
 LITDATA = "litdata==0.2.76"
@@ -70,8 +70,8 @@ def install(directory: Path) -> Rivals:
     if mark.exists() and mark.read_text() == wanted:
         return rivals
     print("installing the rivals (some minutes, once) ...", flush=True)
-    run([sys.executable, "-m", "venv", directory])
-    pip = [rivals.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run([sys.executable, "-m", "venv", str(directory)])
+    pip: list[Argument] = [rivals.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run([*pip, TORCH], timeout_s=1800)
     run([*pip, "-r", REQUIREMENTS], timeout_s=1800)
     run([*pip, "--no-deps", LITDATA])
@@ -84,14 +84,14 @@ def versions(rivals: Rivals) -> dict[str, str]:
     from gridfs import __version__
 
     found = {"gridfs": __version__, "python": platform.python_version(), "kernel": platform.release()}
-    questions: dict[str, list[str | Path]] = {
+    questions: dict[str, list[str]] = {
         "s3fs": ["s3fs", "--version"],
         "ceph": ["radosgw", "--version"],
         "rclone": ["rclone", "version"],
     }
     for name, (program, question) in questions.items():
         try:
-            found[name] = run([rivals.require(str(program)), question]).splitlines()[0][:80]
+            found[name] = run([rivals.require(program), question]).splitlines()[0][:80]
         except (Failed, IndexError):
             found[name] = "not installed"
     listed = ""

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import ended
+from benchmarks.processes import ROOT, ended
 from gridfs.bench.figures import median
 
-CEPH_S3 = Path(__file__).parents[1] / "tests/support/ceph-s3"
+CEPH_S3 = ROOT / "tests/support/ceph-s3"
 FIRST_BYTE_MS, RATE_MB = 15.0, 90.0
 SMALL_GET_LIMIT_MS = 5.0
 BUCKET = "bench"
@@ -62,6 +62,7 @@ class Server:
         """obstore's view of the bucket, for what the suite itself puts and gets."""
         from obstore.store import S3Store
 
+        options: Any = {"allow_http": True, **client_options}
         return S3Store(
             BUCKET,
             endpoint=self.endpoint,
@@ -69,7 +70,7 @@ class Server:
             secret_access_key=self.secret_key,
             region="us-east-1",
             virtual_hosted_style_request=False,
-            client_options={"allow_http": True, **client_options},
+            client_options=options,
         )
 
 
@@ -169,7 +170,7 @@ def proxy(upstream: Server, name: str, *, first_byte_ms: float = 0.0, rate_mb: f
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         start_new_session=True,
     )
     assert process.stdin is not None

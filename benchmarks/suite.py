@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -27,8 +28,11 @@ from benchmarks.workloads import WORKLOADS
 MEMORY = Path("/dev/shm")
 
 
-def run(scale: Scale, letters: list[str], place: Path, *, with_rivals: bool) -> Record:
-    """Does the workloads of *letters* (all when empty). Raises Failed when this machine can't run any of them."""
+def run(scale: Scale, letters: list[str], place: Path, *, with_rivals: bool, save: Callable[[Record], None]) -> Record:
+    """Does the workloads of *letters* (all when empty), and saves what there is after each of them.
+
+    Raises Failed when this machine can't run any of them.
+    """
     if os.geteuid() != 0:
         raise Failed("the page cache can only be dropped by root: run it as root")
     record = Record()
@@ -77,7 +81,8 @@ def run(scale: Scale, letters: list[str], place: Path, *, with_rivals: bool) -> 
                 except Failed as error:
                     record.fail(workload.letter, "all", "the workload", str(error))
                     print(f"FAILED: {error}", flush=True)
-    record.about["took, s"] = round(time.time() - start)
+                record.about["took, s"] = round(time.time() - start)
+                save(record)
     return record
 
 

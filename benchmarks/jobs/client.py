@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from content import CHUNK_BYTES, Bank
-from job import Job, Pass, main, together
+from benchmarks.jobs.content import CHUNK_BYTES, Bank
+from benchmarks.jobs.job import Job, Pass, main, together
 
 PART_BYTES = 8 << 20
 

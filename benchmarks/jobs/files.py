@@ -10,8 +10,8 @@ import random
 import time
 from collections.abc import Callable
 
-from content import CHUNK_BYTES, Bank, Mismatch
-from job import Job, Pass, by_processes, main
+from benchmarks.jobs.content import CHUNK_BYTES, Bank, Mismatch
+from benchmarks.jobs.job import Job, Pass, by_processes, main
 
 
 def readv(path: str, buffer: bytearray) -> tuple[bytes | bytearray, int]:

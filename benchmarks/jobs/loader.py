@@ -12,13 +12,14 @@ import time
 from typing import Any
 
 import torch
-from job import Job, main
 from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.jobs.job import Job, main
 
 BATCH = 32
 
 
-class Folder(Dataset):  # type: ignore[type-arg]
+class Folder(Dataset[tuple[int, bytes]]):
     """As torchvision's ImageFolder, with its plain open(), without the decoding."""
 
     def __init__(self, paths: list[str]) -> None:

@@ -7,7 +7,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from benchmarks.processes import Failed, ended, last_words, mountpoints, wait_until
+from benchmarks.processes import Argument, Failed, ended, last_words, mountpoints, wait_until
 from benchmarks.rivals import Rivals
 from benchmarks.servers import BUCKET, Server
 from benchmarks.subjects.base import remove
@@ -27,7 +27,7 @@ class ChildMount(ABC):
         self.process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
-    def command(self, prefix: str, server: Server, cache_limit_bytes: int | None) -> list[str | Path]:
+    def command(self, prefix: str, server: Server, cache_limit_bytes: int | None) -> list[Argument]:
         """What shows the objects below *prefix* at self.root, in the foreground."""
 
     def environment(self, server: Server) -> dict[str, str]:
@@ -53,8 +53,13 @@ class ChildMount(ABC):
 
     def stop(self) -> None:
         if str(self.root) in mountpoints():
-            for command in (["umount", self.root], ["umount", "-l", self.root]):
-                if subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0:
+            for options in ([], ["-l"]):
+                if (
+                    subprocess.run(
+                        ["umount", *options, str(self.root)], check=False, stderr=subprocess.DEVNULL
+                    ).returncode
+                    == 0
+                ):
                     break
         if self.process is not None:
             try:
@@ -72,7 +77,7 @@ class Rclone(ChildMount):
 
     mode = ""
 
-    def command(self, prefix: str, server: Server, cache_limit_bytes: int | None) -> list[str | Path]:
+    def command(self, prefix: str, server: Server, cache_limit_bytes: int | None) -> list[Argument]:
         limit = [f"--vfs-cache-max-size={cache_limit_bytes}"] if cache_limit_bytes else []
         return [
             self.rivals.require("rclone"),
@@ -119,7 +124,7 @@ class S3fs(ChildMount):
 
     name = "s3fs"
 
-    def command(self, prefix: str, server: Server, cache_limit_bytes: int | None) -> list[str | Path]:
+    def command(self, prefix: str, server: Server, cache_limit_bytes: int | None) -> list[Argument]:
         options = [
             f"url={server.endpoint}",
             "use_path_request_style",

@@ -72,7 +72,8 @@ def _rclone(bench: Bench, server: Server, dataset: Dataset) -> str:
 
 def _aws(bench: Bench, server: Server, dataset: Dataset) -> str:
     target = f"s3://{BUCKET}/{PREFIX}"
-    command = [bench.rivals.require("aws"), "s3", "sync", dataset.source, target, "--only-show-errors"]
+    program = bench.rivals.require("aws")
+    command: Sequence[str | Path] = [program, "s3", "sync", dataset.source, target, "--only-show-errors"]
     environment = (
         os.environ | server.environment() | {"AWS_ENDPOINT_URL": server.endpoint, "AWS_CONFIG_FILE": "/dev/null"}
     )

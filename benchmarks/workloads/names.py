@@ -77,7 +77,7 @@ def _ls(bench: Bench) -> None:
                 roots[subject.name] = stack.enter_context(mounted(subject, dataset, server)).root
         for name in bench.turns(list(roots), 7):
             with bench.attempt("h", "rgw", name) as add:
-                command = ["ls", "-l", roots[name] / "00/00000"]
+                command = ["ls", "-l", str(roots[name] / "00/00000")]
                 run(command)
                 start = time.perf_counter()
                 for _ in range(5):
