@@ -56,7 +56,7 @@ def error_of(answer: Answer, *, where: str, key: str | None) -> GridfsError:
     what = where if key is None else f"{where.rstrip('/')}/{key}"
     status, code = answer.status, answer.code
     if status is None:
-        remedy = "check the network and the address of the server (--endpoint-url)"
+        remedy = "check the network and --endpoint-url"
         return StoreUnavailable(f"{what} can't be reached ({answer.said})", remedy=remedy)
     if status >= 500 or status == 429 or code in ("RequestTimeout", "SlowDown", "Throttling"):
         if status == 501:

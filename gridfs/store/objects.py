@@ -253,7 +253,10 @@ class BucketStore:
                 f"the bucket {self.address.bucket} is not in region {self.address.region}", remedy="name it by --region"
             )
         if answer.status is None:
-            return StoreUnavailable(f"{self.address.endpoint}: {answer.message}")
+            return StoreUnavailable(
+                f"{self.url} can't be reached at {self.address.endpoint} ({answer.message})",
+                remedy="check the network and --endpoint-url",
+            )
         return error_of(answer, where=self.url, key=key)
 
     def _client(self, purpose: _Purpose) -> S3Store:
