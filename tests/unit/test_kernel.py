@@ -1,0 +1,31 @@
+"""Limits of the kernel, and the honest report of what was not permitted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gridfs.mount.kernel import Limit, set_limit, set_max_background, set_read_ahead
+
+
+def test_limit_is_raised(tmp_path: Path) -> None:
+    file = tmp_path / "class/bdi/0:39/read_ahead_kb"
+    file.parent.mkdir(parents=True)
+    file.write_text("128\n")
+    assert str(set_read_ahead("0:39", tmp_path)) == "4096"
+    assert file.read_text() == "4096"
+
+
+def test_limit_that_is_higher_stays(tmp_path: Path) -> None:
+    file = tmp_path / "fs/fuse/connections/39/max_background"
+    file.parent.mkdir(parents=True)
+    file.write_text("200\n")
+    assert str(set_max_background("0:39", tmp_path / "unused", tmp_path)) == "200"
+
+
+def test_missing_file_is_said(tmp_path: Path) -> None:
+    assert str(set_limit(tmp_path / "none", 5)) == "unknown (No such file or directory)"
+
+
+def test_refusal_is_said() -> None:
+    assert str(Limit(4096, 128, "Permission denied")) == "128, not 4096 (Permission denied)"
+    assert str(Limit(4096, 4096, None)) == "4096"

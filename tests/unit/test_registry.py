@@ -1,0 +1,151 @@
+"""The registry's files: who lives, who is dead, and that cleaning touches nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gridfs.config import CacheSettings, MountOptions, StoreSettings
+from gridfs.errors import AccessDenied
+from gridfs.model import Mode, Version
+from gridfs.mount import registry
+from gridfs.mount.registry import Registry, key_of
+from gridfs.mount.spec import MountRecord, MountSpec, from_json, to_json
+
+STORE = StoreSettings("file:///store")
+VERSION = Version(
+    name="data", version=3, created_at="2026-01-01T00:00:00Z", source="/s", mode=Mode.COPY, file_count=1,
+    directory_count=0, symlink_count=0, total_bytes=1, manifest_key="k", manifest_sha256="ab", manifest_bytes=1,
+)  # fmt: skip
+
+
+def record_of(directory: Path, target: Path | None = None) -> MountRecord:
+    return MountRecord(
+        mount_id=directory.name, name="data", version=3, store_url="file:///store", uid=0, gid=0, pid=1,
+        started_at="2026-01-01T00:00:00Z", target=target, target_made=target is not None, fuse_path=directory / "fuse",
+        fuse_device="0:999999", veil_device=None, zero_open=True, veil="on", read_ahead="4096", max_background="64",
+        cache_directory=Path("/c"), log_file=Path("/l"), linger_s=None,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "runtime")
+
+
+def new_mount(found: Registry, key: str = "data-3-aa") -> Path:
+    with found.starting(key):
+        return found.directory_of(found.new_mount_id(key))
+
+
+def never(path: Path) -> None:
+    raise AssertionError(f"{path} was to be unmounted")
+
+
+def test_numbers_of_a_key_are_given_once(found: Registry) -> None:
+    assert [new_mount(found).name for _ in range(3)] == ["data-3-aa.0", "data-3-aa.1", "data-3-aa.2"]
+    assert found.mount_ids() == ["data-3-aa.0", "data-3-aa.1", "data-3-aa.2"]
+    directory = found.directory_of("data-3-aa.0")
+    assert {path.name for path in directory.iterdir()} == {"fuse", "empty"}
+    assert directory.stat().st_mode & 0o077 == 0
+
+
+def test_alive_while_the_lock_is_held(found: Registry) -> None:
+    directory = new_mount(found)
+    assert not found.is_alive(directory.name)
+    descriptor = registry.hold_alive(directory)
+    assert found.is_alive(directory.name)
+    assert found.living() == []  # not ready yet
+    registry.write_record(directory, record_of(directory))
+    assert found.living() == [record_of(directory)]
+    os.close(descriptor)
+    assert (found.living(), found.dead()) == ([], [directory.name])
+
+
+def test_killed_process_is_dead(found: Registry) -> None:
+    directory = new_mount(found)
+    code = "import sys, pathlib; from gridfs.mount import registry; registry.hold_alive(pathlib.Path(sys.argv[1]));"
+    code += "print(flush=True); input()"
+    command = [sys.executable, "-c", code, directory]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        assert found.is_alive(directory.name)
+        holder.kill()
+        holder.wait()
+    assert not found.is_alive(directory.name)
+
+
+def test_clean_takes_a_dead_directory_and_the_target_made_for_it(found: Registry, tmp_path: Path) -> None:
+    directory, target = new_mount(found), tmp_path / "target"
+    target.mkdir()
+    registry.write_record(directory, record_of(directory, target))
+    assert [record.target for record in found.clean_dead(never)] == [target]
+    assert not directory.exists()
+    assert not target.exists()
+
+
+def test_clean_leaves_what_it_does_not_know(found: Registry) -> None:
+    directory = new_mount(found)
+    (directory / "fuse" / "something").write_text("of a user's")
+    found.clean_dead(never)
+    assert (directory / "fuse" / "something").exists()
+
+
+def test_one_that_is_being_started_is_not_cleaned(found: Registry) -> None:
+    with found.starting("data-3-aa"):
+        directory = found.directory_of(found.new_mount_id("data-3-aa"))
+        assert found.clean_dead(never) == []
+        assert directory.exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"mount_id": "x"}', "null"])
+def test_half_a_record_is_none(found: Registry, text: str) -> None:
+    directory = new_mount(found)
+    (directory / "record.json").write_text(text)
+    assert found.record(directory.name) is None
+
+
+def test_registry_of_someone_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runtime").mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(AccessDenied, match="belongs to uid"), Registry(tmp_path / "runtime").starting("k"):
+        pass
+
+
+OTHERS = [
+    (dataclasses.replace(STORE, url="file:///other"), VERSION, MountOptions(), 0, 0),
+    (STORE, dataclasses.replace(VERSION, version=4), MountOptions(), 0, 0),
+    (STORE, dataclasses.replace(VERSION, manifest_sha256="cd"), MountOptions(), 0, 0),
+    (STORE, VERSION, MountOptions(uid=5), 0, 0),
+    (STORE, VERSION, MountOptions(allow_other=True), 0, 0),
+    (STORE, VERSION, MountOptions(), 1, 0),
+    (STORE, VERSION, MountOptions(), 0, 1),
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_key_tells_apart_what_must_not_be_shared(other) -> None:
+    assert key_of(*other) != key_of(STORE, VERSION, MountOptions(), 0, 0)
+
+
+def test_key_is_the_same_for_what_may_be_shared() -> None:
+    patient = MountOptions(read_timeout_s=99.0, prefetch="none", veil=False)
+    assert key_of(STORE, VERSION, patient, 0, 0) == key_of(STORE, VERSION, MountOptions(), 0, 0)
+    assert key_of(STORE, VERSION, patient, 0, 0).startswith("data-3-")
+
+
+def test_spec_survives_json() -> None:
+    spec = MountSpec(
+        mount_id="data-3-aa.0", store=STORE, version=VERSION, directory=Path("/r"), target=Path("/t\udcff"),
+        target_made=True, log_file=Path("/l"), cache=CacheSettings(Path("/c"), 5, None),
+        options=MountOptions(umask=0o22, extra=("a", "b")), linger_s=1.5,
+    )  # fmt: skip
+    assert from_json(MountSpec, to_json(spec)) == spec
+    assert spec.source == "gridfs:data@3"
