@@ -42,7 +42,7 @@ READERS = 32
 """Threads that wait for the disk: what an SSD answers at once. Not trio's shared 40, which others need."""
 
 QUEUE_LIMIT_BYTES = 64 * MIB
-"""Parts waiting to be written; they are pinned in memory."""
+"""Parts waiting to be written; they are pinned in memory. A reader with a larger budget raises it (`limit_queue`)."""
 
 TABLE_FRESH_S = 1.0
 """A table that lacks a block is read again after this: another daemon may have written it."""
@@ -141,6 +141,10 @@ class DiskCache:
         self._parked.unpark()
         return True
 
+    def limit_queue(self, size_bytes: int) -> None:
+        """How much may wait to be written. Kept in memory, it is part of the reader's budget."""
+        self._queue_limit_bytes = size_bytes
+
     def holds(self, part: Part) -> bool:
         """Whether all of *part* is known to have been written."""
         segment = self._segments.peek(part.identity, part.first_block // blocks_per_segment(part.block_size_bytes))
@@ -205,7 +209,7 @@ class DiskCache:
                 return
             self._segments.add(segment)
         with self._segments.using(segment):
-            write = partial(segment.write, span, item.part.buffer, item.checksums)
+            write = partial(segment.write, span, item.part.buffer, item.checksums, item.part.area)
             await trio.to_thread.run_sync(write, limiter=self._writer_threads)
         self._unmeasured_bytes += span.size_bytes
         self._written_bytes += span.size_bytes

@@ -11,16 +11,20 @@ own: whoever holds the byte budget calls `reclaim`, because bytes in flight and 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cachetools import LRUCache
+
+from gridfs.cache.buffers import BufferPool
 
 
 class Part:
     """A run of blocks of one object in one buffer. Published from its front to its end, as the bytes are verified."""
 
     __slots__ = (
+        "area",
         "block_size_bytes",
         "buffer",
         "first_block",
@@ -30,9 +34,18 @@ class Part:
         "ready",
         "start",
         "stop",
+        "unread_bytes",
     )
 
-    def __init__(self, identity: str, block_size_bytes: int, start: int, stop: int, buffer: memoryview) -> None:
+    def __init__(
+        self,
+        identity: str,
+        block_size_bytes: int,
+        start: int,
+        stop: int,
+        buffer: memoryview,
+        area: mmap.mmap | None = None,
+    ) -> None:
         self.identity = identity
         self.block_size_bytes = block_size_bytes
         self.start = start
@@ -40,17 +53,23 @@ class Part:
         self.stop = stop
         """Offset in the object behind its last byte: the end of a block, or of the object."""
         self.buffer = buffer
+        self.area = area
+        """The mapping behind *buffer*, when it is one of the pool's."""
         self.first_block = start // block_size_bytes
         self.ready = start
         """Offset in the object up to which the bytes are verified (invariant 4: nothing behind it is handed out)."""
         self.pins = 0
         """How many hold it in memory: the flight that fills it, the queue of the disk tier."""
+        self.unread_bytes = stop - start
+        """Not yet read by anyone. What was read is in the kernel's page cache, so a part on disk that was read to its
+        end is the first to go. Only counted: what is read twice makes it go early, which costs a read from disk."""
         self.read_lately = True
         """Set by reads, cleared by whoever lets go of idle parts."""
 
     @property
     def size_bytes(self) -> int:
-        return self.stop - self.start
+        """What it takes of the memory."""
+        return self.stop - self.start if self.area is None else len(self.area)
 
     @property
     def stop_block(self) -> int:
@@ -86,6 +105,7 @@ class MemoryCache:
         self._pinned: dict[int, Part] = {}
         self._pinned_bytes = 0
         self._evicted_parts = 0
+        self.pool = BufferPool()
         self.on_evictable: Callable[[], None] | None = None
         """Called whenever the last pin of a part ended: whoever waits for memory may find some now."""
 
@@ -170,3 +190,15 @@ class MemoryCache:
         for block in range(part.first_block, part.stop_block):
             if self.blocks.get((part.identity, block)) is part:
                 del self.blocks[part.identity, block]
+        self._recycle(part)
+
+    def _recycle(self, part: Part) -> None:
+        """Gives the part's mapping to the pool, unless someone still looks at it: then it is theirs."""
+        area = part.area
+        if area is None:
+            return
+        part.buffer.release()  # from here on a use of the part would be an error and never another part's bytes
+        if self.pool.give(area):
+            part.area = None  # the part is nobody's any more
+        else:
+            part.buffer = memoryview(area)[: part.stop - part.start]

@@ -12,7 +12,7 @@ the same bytes to the same places, because an identity names immutable bytes.
 
 from __future__ import annotations
 
-import errno
+import mmap
 import os
 import struct
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from xxhash import xxh3_64_intdigest
 
 from gridfs.cache.base import Checksums, Span
+from gridfs.cache.raw_io import PAGE_SIZE_BYTES, read_at, write_all, write_direct
 from gridfs.config import PART_SIZE_BYTES
 from gridfs.model import Buffer
 
@@ -31,7 +32,6 @@ HEADER = struct.Struct("<8sIIQII32s")
 HEADER_SIZE_BYTES = 128
 ENTRY = struct.Struct("<QII")
 """Checksum, length, zero."""
-PAGE_SIZE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Segment:
         """Reads header and table; False if that would wait for a disk. A foreign file has an empty table."""
         wanted = HEADER_SIZE_BYTES + ENTRY.size * self.geometry.block_count
         buffer = bytearray(wanted)
-        count = _preadv(self.fd, memoryview(buffer), 0, nowait=nowait)
+        count = read_at(self.fd, memoryview(buffer), 0, nowait=nowait)
         if count is None:
             return False
         entries: list[tuple[int, int]] = [(0, 0)] * self.geometry.block_count
@@ -155,7 +155,7 @@ class Segment:
             return None
         data = memoryview(bytearray(span.size_bytes))
         offset = self.geometry.data_offset + (span.first - base) * size
-        count = _preadv(self.fd, data, offset, nowait=nowait)
+        count = read_at(self.fd, data, offset, nowait=nowait)
         if count is None:
             return None
         for position, block in enumerate(range(span.first, span.stop)):
@@ -165,20 +165,25 @@ class Segment:
                 raise Mismatch(block)
         return data
 
-    def write(self, span: Span, data: Buffer, checksums: Sequence[int]) -> None:
-        """Writes the span's blocks, then their entries. A file that is new, foreign or damaged is begun afresh."""
+    def write(self, span: Span, data: Buffer, checksums: Sequence[int], area: mmap.mmap | None = None) -> None:
+        """Writes the span's blocks, then their entries. A file that is new, foreign or damaged is begun afresh.
+
+        *area*: the mapping that *data* lies at the beginning of, if there is one.
+        """
         geometry = self.geometry
         if os.pread(self.fd, HEADER_SIZE_BYTES, 0) != geometry.header():
             os.ftruncate(self.fd, 0)
             os.pwrite(self.fd, geometry.header(), 0)
             self.table = None
         base, size = geometry.first_block, span.block_size_bytes
-        _pwrite_all(self.fd, data, geometry.data_offset + (span.first - base) * size)
+        offset = geometry.data_offset + (span.first - base) * size
+        if size % PAGE_SIZE_BYTES or not write_direct(self.fd, data, offset, area):
+            write_all(self.fd, data, offset)
         entries = b"".join(
             ENTRY.pack(checksum, min(size, span.object_size_bytes - block * size), 0)
             for block, checksum in zip(range(span.first, span.stop), checksums, strict=True)
         )
-        _pwrite_all(self.fd, entries, HEADER_SIZE_BYTES + ENTRY.size * (span.first - base))
+        write_all(self.fd, entries, HEADER_SIZE_BYTES + ENTRY.size * (span.first - base))
         self.read_table(nowait=False)
 
     def forget(self, block: int) -> None:
@@ -192,36 +197,3 @@ class Segment:
     def unlinked(self) -> bool:
         """Whether an evictor has removed the file: what is written now would be lost."""
         return os.fstat(self.fd).st_nlink == 0
-
-
-_WOULD_WAIT = frozenset({errno.EAGAIN, errno.EOPNOTSUPP})
-
-
-def _preadv(fd: int, buffer: memoryview, offset: int, *, nowait: bool) -> int | None:
-    """Bytes read, fewer only at the end of the file; None if *nowait* and a disk would have to be waited for.
-
-    RWF_NOWAIT answers EAGAIN, or a short count, when not all pages are there; tmpfs and some overlays know it not and
-    say EOPNOTSUPP: their reads go to a thread like any other.
-    """
-    if nowait:
-        try:
-            count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
-        except OSError as error:
-            if error.errno in _WOULD_WAIT:
-                return None
-            raise
-        return count if count == buffer.nbytes else None
-    done = 0
-    while done < buffer.nbytes:
-        count = os.preadv(fd, [buffer[done:]], offset + done)
-        if not count:
-            break
-        done += count
-    return done
-
-
-def _pwrite_all(fd: int, data: Buffer, offset: int) -> None:
-    view = memoryview(data)
-    while view.nbytes:
-        count = os.pwrite(fd, view, offset)
-        view, offset = view[count:], offset + count

@@ -31,6 +31,10 @@ class DiskTier(BlockCache, Protocol):
         """Writes what `keep` took, and evicts; until cancelled."""
         ...
 
+    def limit_queue(self, size_bytes: int) -> None:
+        """How much may wait to be written."""
+        ...
+
     def holds(self, part: Part) -> bool:
         """Whether all of *part* has been written."""
         ...
@@ -42,6 +46,7 @@ class TieredCache:
     def __init__(self, memory: MemoryCache, disk: DiskTier | None = None) -> None:
         self.memory = memory
         self.disk = disk
+        self._spent: list[Part] = []
 
     def present(self, span: Span) -> int:
         return self.disk.present(span) if self.disk is not None else 0
@@ -61,12 +66,33 @@ class TieredCache:
 
         def written() -> None:
             self.memory.unpin(part)
+            if part.unread_bytes <= 0:
+                self._spent.append(part)
             on_written()
 
         taken = self.disk.keep(span, part, checksums, written)
         if not taken:
             self.memory.unpin(part)
         return taken
+
+    def spend(self, part: Part) -> None:
+        """*part* was read to its end: the kernel has it, and if the disk has it too, memory can do without."""
+        if self.disk is not None and not part.pins:
+            self._spent.append(part)
+
+    def release_spent(self) -> None:
+        """Lets go of the parts that were spent; not at once, since the last reader's answer is still a view of one."""
+        if self.disk is None or not self._spent:
+            return
+        spent, self._spent = self._spent, []
+        for part in spent:
+            if self.disk.holds(part):
+                self.memory.drop(part)
+
+    def limit_queue(self, size_bytes: int) -> None:
+        """How much of the memory may be parts that wait to be written to disk."""
+        if self.disk is not None:
+            self.disk.limit_queue(size_bytes)
 
     def room_bytes(self) -> int:
         return self.disk.room_bytes() if self.disk is not None else 0
@@ -91,10 +117,13 @@ class TieredCache:
 
     def _release_idle(self, disk: DiskTier) -> None:
         """Drops the parts that are on disk and that nobody has read since the last look."""
+        self.release_spent()
         for part in self.memory.parts():
             if not part.read_lately and disk.holds(part):
                 self.memory.drop(part)
             part.read_lately = False
+        if not self.memory.parts():
+            self.memory.pool.clear()
 
 
 def open_cache(settings: CacheSettings) -> TieredCache:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import trio
 
+from gridfs.cache.buffers import area_bytes
 from gridfs.model import ObjectRecord
 from gridfs.read.budget import Budget
 from gridfs.read.fetch import Fetcher
@@ -85,14 +86,14 @@ class Background:
                     self._ended(job)
 
     async def _fetch(self, obj: ObjectRecord, run: Run, priority: Priority) -> None:
-        size_bytes = self._fetcher.span(obj, run).size_bytes
+        size_bytes = area_bytes(self._fetcher.span(obj, run).size_bytes)
         await self._budget.reserve(size_bytes, background=True)
         # While this waited for memory, readers may have fetched some of it: only the part's lacking front is taken.
         still = next(lacking(run, lambda block: self._fetcher.known(obj, block)), None)
         if still is None:
             self._budget.release(size_bytes)
             return
-        self._budget.release(size_bytes - self._fetcher.span(obj, still).size_bytes)
+        self._budget.release(size_bytes - area_bytes(self._fetcher.span(obj, still).size_bytes))
         await self._fetcher.launch(obj, still, priority).wait_for(run.stop + 1)
 
     def _plan(self, want: Want) -> Iterator[tuple[ObjectRecord, Run]]:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import trio
 
 from gridfs.cache.base import Span
+from gridfs.cache.buffers import POOLED_FROM_BYTES, area_bytes
 from gridfs.cache.memory import MemoryCache, Part
 from gridfs.cache.tiered import TieredCache
 from gridfs.errors import GridfsError, IntegrityError, ReadTimeout
@@ -46,15 +47,18 @@ FAILURE_MEMORY_S = 3.0
 FAILURE_LIMIT = 10_000
 """Blocks whose failure is remembered."""
 
-STREAM_FROM_BYTES = 512 << 10
-"""Smaller parts come as one buffer, without a copy: there is nothing to publish early."""
-
 
 class Piece(NamedTuple):
     """Verified blocks of one part; holding it keeps the bytes, whatever the cache evicts."""
 
     part: Part
     run: Run
+    guard: memoryview
+    """A view of the part's buffer: while it lives, the buffer is not used again."""
+
+    @classmethod
+    def of(cls, part: Part, run: Run) -> Piece:
+        return cls(part, run, part.buffer[:0])
 
 
 class Fetcher:
@@ -111,26 +115,29 @@ class Fetcher:
         """Pieces that cover *run* in order, for a reader who waits. Raises GridfsError as the store or the checksums
         have it.
         """
-        joined: list[tuple[Run, Part | Flight]] = []
+        joined: list[Piece | tuple[Run, Flight]] = []
         for part_run, source in self.survey(obj, run):
-            if source is not None:
-                joined.append((part_run, source))
-                continue
-            self._raise_remembered(obj, part_run)
-            joined.extend((cut, self._start(obj, cut)) for cut in self._cuts(obj, part_run))
-        pieces: list[Piece] = []
-        for part_run, source in joined:
             if isinstance(source, Part):
-                pieces.append(Piece(source, part_run))
+                joined.append(Piece.of(source, part_run))
+            elif source is not None:
+                joined.append((part_run, source))
+            else:
+                self._raise_remembered(obj, part_run)
+                joined.extend((cut, self._start(obj, cut)) for cut in self._cuts(obj, part_run))
+        pieces: list[Piece] = []
+        for item in joined:
+            if isinstance(item, Piece):
+                pieces.append(item)
                 continue
-            await source.wait_for(part_run.stop)
-            ready = min(part_run.stop, source.ready_block)
-            if source.part is not None and ready > part_run.first:
-                pieces.append(Piece(source.part, Run(part_run.first, ready)))
+            part_run, flight = item
+            await flight.wait_for(part_run.stop)
+            ready = min(part_run.stop, flight.ready_block)
+            if flight.part is not None and ready > part_run.first:
+                pieces.append(Piece.of(flight.part, Run(part_run.first, ready)))
             if ready >= part_run.stop:
                 continue
-            if source.priority is Priority.FOREGROUND and source.error is not None:
-                raise again(source.error)
+            if flight.priority is Priority.FOREGROUND and flight.error is not None:
+                raise again(flight.error)
             pieces.extend(await self.collect(obj, Run(max(ready, part_run.first), part_run.stop)))
         return pieces
 
@@ -178,7 +185,7 @@ class Fetcher:
 
     async def _fly(self, flight: Flight) -> None:
         """The life of a flight; settles every error, since one that escaped would end the mount."""
-        size_bytes = flight.span.size_bytes
+        size_bytes = area_bytes(flight.span.size_bytes)
         # Who joins a background flight that hangs has the second half of the time for an attempt of their own.
         limit_s = self._timeout_s if flight.priority is Priority.FOREGROUND else self._timeout_s / 2
         reserved = flight.priority is not Priority.FOREGROUND
@@ -230,17 +237,17 @@ class Fetcher:
                 return
         byte_range = bytes_of(run, span.object_size_bytes, span.block_size_bytes)
         key, etag = self._key_of(flight.obj), flight.obj.etag
-        if span.size_bytes < STREAM_FROM_BYTES:
+        if span.size_bytes < POOLED_FROM_BYTES:  # as one buffer, without a copy: there is little to publish early
             data = await self._store.get_range(key, byte_range, if_match=etag)
             self._hold(flight, data)
             arrived = data.nbytes
             self._check(flight, arrived)
         else:
-            # Its own mapping and not a bytearray: given back to the system when freed, and large pages where there
-            # are any.
             arrived = 0
-            buffer = memoryview(mmap.mmap(-1, span.size_bytes))
-            self._hold(flight, buffer)
+            self._cache.release_spent()
+            area = self._memory.pool.take(span.size_bytes)
+            buffer = memoryview(area)[: span.size_bytes]
+            self._hold(flight, buffer, area)
 
             def deliver(chunk: memoryview) -> None:
                 nonlocal arrived
@@ -255,14 +262,15 @@ class Fetcher:
         if flight.part is not None:
             self._cache.keep(flight.span, flight.part, flight.seen)
 
-    def _hold(self, flight: Flight, buffer: memoryview) -> None:
+    def _hold(self, flight: Flight, buffer: memoryview, area: mmap.mmap | None = None) -> None:
         """The reservation becomes the memory cache's holding, pinned until the flight has landed."""
         span = flight.span
         if buffer.nbytes != span.size_bytes:
             raise GridfsError(f"{buffer.nbytes} bytes of {flight.obj.key} came where {span.size_bytes} were asked for")
-        flight.part = Part(span.identity, span.block_size_bytes, span.start_byte, span.stop_byte, buffer)
+        flight.part = Part(span.identity, span.block_size_bytes, span.start_byte, span.stop_byte, buffer, area)
+        flight.guard = buffer[:0]
         self._memory.pin(flight.part)
-        self._budget.release(span.size_bytes)
+        self._budget.release(area_bytes(span.size_bytes))
 
     def _check(self, flight: Flight, arrived: int) -> None:
         """Verifies the blocks that are complete, up to the first wrong one, and publishes them."""
@@ -343,7 +351,7 @@ def slice_of(pieces: Sequence[Piece], byte_range: ByteRange) -> memoryview:
     """The bytes of *byte_range* out of pieces that cover it: a view where one part has them all, else one copy."""
     start, stop = byte_range
     views = []
-    for part, run in pieces:
+    for part, run, _ in pieces:
         low = max(start, run.first * part.block_size_bytes)
         high = min(stop, run.stop * part.block_size_bytes, part.stop)
         if high > low:

@@ -20,7 +20,7 @@ from gridfs.read.prefetch import Priority
 class Flight:
     """Blocks of one object on their way."""
 
-    __slots__ = ("_waiters", "done", "error", "expected", "obj", "part", "priority", "run", "seen", "span")
+    __slots__ = ("_waiters", "done", "error", "expected", "guard", "obj", "part", "priority", "run", "seen", "span")
 
     def __init__(self, obj: ObjectRecord, run: Run, span: Span, priority: Priority) -> None:
         self.obj = obj
@@ -33,6 +33,8 @@ class Flight:
         """Checksums of the blocks that are verified, from the first on."""
         self.part: Part | None = None
         """Where the bytes are; None until the first have arrived."""
+        self.guard: memoryview | None = None
+        """A view of the part's buffer: while anyone has the flight, the buffer is not used again."""
         self.error: GridfsError | None = None
         self.done = False
         self._waiters: list[tuple[int, trio.Event]] = []

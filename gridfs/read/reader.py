@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import trio
 
 from gridfs.cache.base import DiskStatistics
+from gridfs.cache.memory import Part
 from gridfs.cache.tiered import TieredCache
 from gridfs.config import READ_TIMEOUT_S, CacheSettings, MountOptions
 from gridfs.errors import ReadTimeout
@@ -97,6 +98,9 @@ class Reader:
         self._settings = settings
         self._timeout_s = settings.read_timeout_s
         self._budget = Budget(settings.memory_budget_bytes, cache.memory)
+        # Background work waits at three quarters of the budget, so at half of it the queue never drops a window's part
+        # for want of memory alone, and a quarter stays for readers.
+        cache.limit_queue(settings.memory_budget_bytes // 2)
         self._fetcher = fetcher_type(
             layout=layout,
             store=store,
@@ -139,6 +143,9 @@ class Reader:
             if not part.pins:
                 self._memory.touch(part)
             part.read_lately = True
+            part.unread_bytes -= stop - start
+            if part.unread_bytes <= 0:
+                self._cache.spend(part)
             self._reads_from_memory += 1
             self._observe(obj.first_block + first, obj.first_block + -(-stop // size), Outcome.HIT)
             return part.buffer[start - part.start : stop - part.start]
@@ -158,7 +165,7 @@ class Reader:
             low, high = max(byte_range.start, span.start_byte), min(byte_range.stop, span.stop_byte)
             if source is not None:
                 self._memory.touch(source)
-                source.read_lately = True
+                self._count_read(source, high - low)
                 views.append(source.view(low, high))
                 continue
             if self._cache.present(span) < piece.block_count:
@@ -187,11 +194,20 @@ class Reader:
         known = all(self._fetcher.known(obj, block) for block in range(run.first, run.stop))
         self._observe_run(obj, run, Outcome.WAIT if known else Outcome.MISS)
         with trio.move_on_after(self._timeout_s):
-            return slice_of(await self._fetcher.collect(obj, run), byte_range)
+            pieces = await self._fetcher.collect(obj, run)
+            for piece in pieces:
+                self._count_read(piece.part, min(byte_range.size_bytes, piece.run.block_count * self._block_size_bytes))
+            return slice_of(pieces, byte_range)
         raise ReadTimeout(
             f"bytes {byte_range.start} to {byte_range.stop} of {obj.key} did not come within {self._timeout_s:g} s",
             remedy="see whether the store can be reached from this machine",
         )
+
+    def _count_read(self, part: Part, size_bytes: int) -> None:
+        part.read_lately = True
+        part.unread_bytes -= size_bytes
+        if part.unread_bytes <= 0:
+            self._cache.spend(part)
 
     def statistics(self) -> ReaderStatistics:
         counts = self._fetcher.counts

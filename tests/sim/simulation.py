@@ -122,6 +122,9 @@ class DiskInMemory:
         self._queue.append((span, part, checksums, on_written))
         return True
 
+    def limit_queue(self, size_bytes: int) -> None:
+        pass
+
     def holds(self, part: Part) -> bool:
         return all((part.identity, block) in self._blocks for block in range(part.first_block, part.stop_block))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 
 import pytest
@@ -43,9 +44,9 @@ class Swapped(Fetcher):
 class Early(Fetcher):
     """Publishes a part when its buffer is there, before its bytes are."""
 
-    def _hold(self, flight: Flight, buffer: memoryview) -> None:
-        super()._hold(flight, buffer)
-        if flight.part is not None and not any(flight.part.buffer[:16]):
+    def _hold(self, flight: Flight, buffer: memoryview, area: mmap.mmap | None = None) -> None:
+        super()._hold(flight, buffer, area)
+        if flight.part is not None and area is not None:
             self._memory.publish(flight.part, flight.part.stop)
 
 
@@ -75,7 +76,7 @@ class Shifted(Fetcher):
     async def collect(self, obj: ObjectRecord, run: Run) -> list[Piece]:
         before = Run(max(0, run.first - 1), run.stop - 1) if run.first else run
         pieces = await super().collect(obj, before)
-        return [Piece(_Relabelled(piece), run) for piece in pieces[:1]] if run.first else pieces  # type: ignore[arg-type]
+        return [Piece(_Relabelled(piece), run, piece.guard) for piece in pieces[:1]] if run.first else pieces  # type: ignore[arg-type]
 
 
 class _Relabelled:
@@ -85,6 +86,7 @@ class _Relabelled:
         self._part = piece.part
         self.block_size_bytes = piece.part.block_size_bytes
         self.stop = 1 << 60
+        self.unread_bytes = 1 << 60
 
     def view(self, start: int, stop: int) -> memoryview:
         size = self.block_size_bytes
