@@ -34,7 +34,7 @@ def test_files_that_a_document_names_exist(document: Path) -> None:
 
 def test_the_architecture_page_names_code_that_there_is() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
-    units = "bench|cache|catalog|cli|config|create|errors|fuse|manifest|model|mount|read|store|vfs"
+    units = "bench|cache|catalog|cli|config|create|errors|fuse|life|manifest|model|mount|read|store|vfs"
     for path in re.findall(rf"`((?:{units})(?:/[\w/]+)?\.py)`", text):
         assert (ROOT / "gridfs" / path).is_file(), path
     names = re.findall(rf"`((?:{units})(?:\.[A-Za-z_]+)+)`", text)
