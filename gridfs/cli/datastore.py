@@ -29,7 +29,7 @@ COMMANDS = {
     cls=LazyGroup,
     lazy=COMMANDS,
     invoke_without_command=True,
-    epilog="Options of every command, such as --store and -o json: grid --help",
+    epilog="Options of every command, such as --store and --output json: grid --help",
 )
 @click.option("--show-incomplete", is_flag=True, help="List interrupted creations, which `resume` continues.")
 @click.pass_context

@@ -66,7 +66,7 @@ def adopt(command: click.Command) -> click.Command:
     taken = {spelling for param in command.params for spelling in param.opts}
     command.params.extend(global_options(hidden=True, taken=taken))
     if command.epilog is None and not isinstance(command, LazyGroup):
-        command.epilog = "Options of every command, such as --store and -o json: grid --help"
+        command.epilog = "Options of every command, such as --store and --output json: grid --help"
     return command
 
 

@@ -44,8 +44,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--read-timeout",
         type=DURATION,
         default=READ_TIMEOUT_S,
-        show_default=f"{READ_TIMEOUT_S:.0f}s",
-        help="A read that the store does not answer fails after this.",
+        help=f"A read that the store does not answer fails after this.  [default: {READ_TIMEOUT_S:.0f}s]",
     ),
     click.option(
         "--prefetch",

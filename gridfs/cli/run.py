@@ -89,8 +89,7 @@ def datastore_options(command: F) -> F:
                 "linger_s",
                 type=DURATION,
                 default=LINGER_S,
-                show_default="10m",
-                help="How long the daemon stays after the last run let go of it.",
+                help="How long the daemon stays after the last run let go of it.  [default: 10m]",
             ),
             mount_options,
         ]
