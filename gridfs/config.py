@@ -117,6 +117,8 @@ class AwsEnvironment:
     access_key_id: str | None = None
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
+    has_metadata: bool = True
+    """Whether EC2's metadata service may be asked."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> AwsEnvironment:
@@ -127,6 +129,7 @@ class AwsEnvironment:
             access_key_id=env.get("AWS_ACCESS_KEY_ID") or None,
             secret_access_key=env.get("AWS_SECRET_ACCESS_KEY") or None,
             session_token=env.get("AWS_SESSION_TOKEN") or None,
+            has_metadata=env.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true",
         )
 
 
@@ -142,6 +145,8 @@ class Environment:
     memory_target: str | None = None
     completion: str | None = None
     """What a shell asks of click: `bash_source`, `bash_complete`, ..."""
+    job: str | None = None
+    """The scheduler's job that this process belongs to."""
     shell: str = "/bin/sh"
     """What `grid session` starts."""
     aws: AwsEnvironment = field(default_factory=AwsEnvironment)
@@ -157,6 +162,7 @@ class Environment:
             max_cache_size=env.get("GRIDFS_MAX_CACHE_SIZE") or None,
             memory_target=env.get("GRIDFS_MEMORY_TARGET") or None,
             completion=env.get("_GRID_COMPLETE") or None,
+            job=env.get("SLURM_JOB_ID") or None,
             shell=env.get("SHELL") or "/bin/sh",
             aws=AwsEnvironment.from_environment(env if environ is not None else None),
         )

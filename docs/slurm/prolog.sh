@@ -14,6 +14,8 @@ if [ -r /etc/gridfs/slurm.env ]; then
     set +a
 fi
 export HOME="${HOME:-/root}"
+# The daemon belongs to no job: with a job's number in its environment it would be taken for that job's own.
+unset SLURM_JOB_ID SLURM_JOBID
 for datastore in ${GRIDFS_PROLOG_DATASTORES:-}; do
     name=${datastore%@*}
     if [ -d /run/systemd/system ] && systemctl cat "gridfs@$name.service" >/dev/null 2>&1; then

@@ -9,26 +9,27 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gridfs.config import CacheSettings, MountOptions, Paths, StoreSettings
+from gridfs.config import CacheSettings, Environment, MountOptions, Paths, StoreSettings
 from gridfs.errors import StoreUnavailable, Unsupported
 from gridfs.model import Version
 from gridfs.mount import control, launch, veil
 from gridfs.mount.mountpoint import Target
 from gridfs.mount.mounts import current, uses_of
-from gridfs.mount.registry import EMPTY, Registry, key_of
+from gridfs.mount.registry import EMPTY, Owner, Registry, key_of
 from gridfs.mount.spec import MountRecord, MountSpec, source_of
 
 
-def owner_ids() -> tuple[int, int]:
-    """Whose daemon it will be. FUSE shuts out another group of the same user, so the group is part of it."""
-    return os.geteuid(), os.getegid()
+def owner() -> Owner:
+    """Whose daemon this process would start."""
+    return Owner(os.geteuid(), os.getegid(), Environment.read().job)
 
 
 def find_daemon(store: StoreSettings, version: Version, options: MountOptions, paths: Paths) -> MountRecord | None:
     """A living daemon that may be shared, told that it is wanted; None when there is none. A few milliseconds."""
     registry = Registry(paths.runtime)
-    uid, gid = owner_ids()
-    for record in registry.usable(key_of(store, version, options, uid, gid), current()):
+    mounts = current()
+    keys = [key_of(store, version, options, lender) for lender in owner().lenders]
+    for record in (record for key in keys for record in registry.usable(key, mounts)):
         if record.linger_s is None:
             return record
         try:
@@ -58,8 +59,7 @@ def ensure_daemon(
         return found
     registry = Registry(paths.runtime)
     registry.clean_dead(veil.detach)
-    uid, gid = owner_ids()
-    key = key_of(store, version, options, uid, gid)
+    key = key_of(store, version, options, owner())
     with registry.starting(key):
         found = find_daemon(store, version, options, paths)
         if found is not None:

@@ -1,10 +1,10 @@
 """Mounting, unmounting and looking, as the commands ask for it. Everything here is synchronous and starts no threads.
 
-    mount     clean what crashes left -> what is at the path? -> under the key's lock: is there a daemon to share?
-              yes: show its file system at the path too (who may not mount starts another on the same cache)
-              no:  start one
-    unmount   take the path away; when it was the last one, the daemon takes its hidden mount away and ends
-    status    the registry, the mount table, and what each daemon says
+mount     clean what crashes left -> what is at the path? -> under the key's lock: is there a daemon to share?
+          yes: show its file system at the path too (who may not mount starts another on the same cache)
+          no:  start one
+unmount   take the path away; when it was the last one, the daemon takes its hidden mount away and ends
+status    the registry, the mount table, and what each daemon says
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gridfs.config import CacheSettings, MountOptions, Paths, StoreSettings
 from gridfs.errors import AccessDenied, Busy, GridfsError, InvalidInput, NotFound, StoreUnavailable
 from gridfs.model import Version, VersionSpec
 from gridfs.mount import control, launch, veil
-from gridfs.mount.attach import new_spec, owner_ids, share, start
+from gridfs.mount.attach import new_spec, owner, share, start
 from gridfs.mount.holders import described, holders
 from gridfs.mount.mountpoint import absolute, default_target, is_disconnected, is_ours, prepared, refuse_other
 from gridfs.mount.mounts import current, top_at, uses_of
@@ -75,8 +75,7 @@ def mount(request: MountRequest, paths: Paths) -> Path:
     wanted = absolute(request.path if request.path is not None else default_target(version.name))
     if _is_there(wanted, source_of(version.name, version.version)):
         return wanted
-    uid, gid = owner_ids()
-    key = key_of(request.store, version, request.options, uid, gid)
+    key = key_of(request.store, version, request.options, owner())
     with prepared(request.path, version.name) as target, registry.starting(key) as lock:
         usable = registry.usable(key, current()) if may_mount() else []
         if usable and not request.foreground:
@@ -197,5 +196,3 @@ def _status_of(registry: Registry, mount_id: str) -> MountStatus:
     except GridfsError:
         return MountStatus(mount_id, "silent" if record is not None else "starting", record, shown)
     return MountStatus(mount_id, "mounted" if record is not None else "leaving", record, shown, detail)
-
-

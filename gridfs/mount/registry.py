@@ -23,6 +23,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gridfs.config import MountOptions, StoreSettings, ensure_private
@@ -33,7 +34,23 @@ from gridfs.mount.spec import SOURCE_PREFIX, MountRecord, from_json, to_json
 RECORD, ALIVE, CONTROL, HIDDEN, EMPTY = "record.json", "alive", "control", "fuse", "empty"
 
 
-def key_of(store: StoreSettings, version: Version, options: MountOptions, uid: int, gid: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a daemon is, and with whom it ends."""
+
+    uid: int
+    gid: int
+    """FUSE shuts out another group of the same user."""
+    job: str | None = None
+    """The scheduler's job in whose control group the daemon lives: it is killed with it, so no other job may use it."""
+
+    @property
+    def lenders(self) -> tuple[Owner, ...]:
+        """Whose daemons this one may use: those of no job (a prolog's, systemd's), and its own."""
+        return (self,) if self.job is None else (replace(self, job=None), self)
+
+
+def key_of(store: StoreSettings, version: Version, options: MountOptions, owner: Owner) -> str:
     """Names all daemons that may stand in for each other.
 
     How long a read may take or what is prefetched is no part of it: a second user of a daemon takes it as it is.
@@ -41,7 +58,7 @@ def key_of(store: StoreSettings, version: Version, options: MountOptions, uid: i
     parts = [
         [store.url, store.endpoint_url, store.profile, store.sign, store.requester_pays],
         [version.name, version.version, version.manifest_sha256],
-        [uid, gid],
+        [owner.uid, owner.gid, owner.job],
         [options.allow_other, options.uid, options.gid, options.umask, options.file_mode, options.dir_mode],
         [options.xattr, options.zero_open, sorted(options.extra)],
     ]

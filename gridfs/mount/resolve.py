@@ -11,7 +11,7 @@ from gridfs.config import MountOptions, Paths, StoreSettings
 from gridfs.errors import StoreUnavailable
 from gridfs.model import Version, VersionSpec
 from gridfs.mount import control
-from gridfs.mount.attach import find_daemon, owner_ids
+from gridfs.mount.attach import find_daemon, owner
 from gridfs.mount.registry import Registry
 from gridfs.mount.spec import MountRecord, from_json_value, plain
 
@@ -20,9 +20,9 @@ def resolved_by_a_daemon(
     store: StoreSettings, spec: VersionSpec, options: MountOptions, paths: Paths
 ) -> MountRecord | None:
     """The living daemon that serves *spec* with this look; None when that can't be told without the store."""
-    registry = Registry(paths.runtime)
+    registry, mine = Registry(paths.runtime), owner()
     for record in registry.living():
-        if record.store_url != store.url or (record.uid, record.gid) != owner_ids():
+        if record.store_url != store.url or (record.uid, record.gid) != (mine.uid, mine.gid):
             continue
         try:
             answer = control.ask(registry.directory_of(record.mount_id), "resolve", spec=str(spec), store=plain(store))

@@ -14,7 +14,7 @@ from gridfs.config import CacheSettings, MountOptions, StoreSettings
 from gridfs.errors import AccessDenied
 from gridfs.model import Mode, Version
 from gridfs.mount import registry
-from gridfs.mount.registry import Registry, key_of
+from gridfs.mount.registry import Owner, Registry, key_of
 from gridfs.mount.spec import MountRecord, MountSpec, from_json, to_json
 
 STORE = StoreSettings("file:///store")
@@ -120,25 +120,25 @@ def test_registry_of_someone_else_is_refused(tmp_path: Path, monkeypatch: pytest
 
 
 OTHERS = [
-    (dataclasses.replace(STORE, url="file:///other"), VERSION, MountOptions(), 0, 0),
-    (STORE, dataclasses.replace(VERSION, version=4), MountOptions(), 0, 0),
-    (STORE, dataclasses.replace(VERSION, manifest_sha256="cd"), MountOptions(), 0, 0),
-    (STORE, VERSION, MountOptions(uid=5), 0, 0),
-    (STORE, VERSION, MountOptions(allow_other=True), 0, 0),
-    (STORE, VERSION, MountOptions(), 1, 0),
-    (STORE, VERSION, MountOptions(), 0, 1),
+    (dataclasses.replace(STORE, url="file:///other"), VERSION, MountOptions(), Owner(0, 0)),
+    (STORE, dataclasses.replace(VERSION, version=4), MountOptions(), Owner(0, 0)),
+    (STORE, dataclasses.replace(VERSION, manifest_sha256="cd"), MountOptions(), Owner(0, 0)),
+    (STORE, VERSION, MountOptions(uid=5), Owner(0, 0)),
+    (STORE, VERSION, MountOptions(allow_other=True), Owner(0, 0)),
+    (STORE, VERSION, MountOptions(), Owner(1, 0)),
+    (STORE, VERSION, MountOptions(), Owner(0, 1)),
 ]
 
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_key_tells_apart_what_must_not_be_shared(other) -> None:
-    assert key_of(*other) != key_of(STORE, VERSION, MountOptions(), 0, 0)
+    assert key_of(*other) != key_of(STORE, VERSION, MountOptions(), Owner(0, 0))
 
 
 def test_key_is_the_same_for_what_may_be_shared() -> None:
     patient = MountOptions(read_timeout_s=99.0, prefetch="none", veil=False)
-    assert key_of(STORE, VERSION, patient, 0, 0) == key_of(STORE, VERSION, MountOptions(), 0, 0)
-    assert key_of(STORE, VERSION, patient, 0, 0).startswith("data-3-")
+    assert key_of(STORE, VERSION, patient, Owner(0, 0)) == key_of(STORE, VERSION, MountOptions(), Owner(0, 0))
+    assert key_of(STORE, VERSION, patient, Owner(0, 0)).startswith("data-3-")
 
 
 def test_spec_survives_json() -> None:
@@ -149,3 +149,11 @@ def test_spec_survives_json() -> None:
     )  # fmt: skip
     assert from_json(MountSpec, to_json(spec)) == spec
     assert spec.source == "gridfs:data@3"
+
+
+def test_a_job_uses_daemons_of_no_job_and_its_own_and_no_other_jobs() -> None:
+    """A daemon that a job started is killed with that job (invariant 7 for everybody else)."""
+    node, job, other = Owner(0, 0), Owner(0, 0, "17"), Owner(0, 0, "18")
+    assert node.lenders == (node,)
+    assert job.lenders == (node, job)
+    assert len({key_of(STORE, VERSION, MountOptions(), owner) for owner in (node, job, other)}) == 3
