@@ -1,7 +1,8 @@
 """Writes the manifest of what a journal holds: one pass in the manifest's order, in one worker thread.
 
 Objects are appended to the tape when the first entry that lies in them comes by, so the tape is in tree order whatever
-the order of their making was, and an object that nothing refers to any more does not get into the manifest.
+the order of their making was, and an object that nothing refers to any more does not get into the manifest. In a
+no-copy version each file is an object: the one in the bucket.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from gridfs.create.journal import Journal
 from gridfs.create.journal_schema import FoundRow
 from gridfs.manifest.schema import ManifestInfo, ManifestSettings
 from gridfs.manifest.writer import ManifestWriter
-from gridfs.model import Kind
+from gridfs.model import Kind, Mode
 
 
 def write_manifest(journal: Journal, path: Path, settings: ManifestSettings) -> ManifestInfo:
@@ -26,9 +27,15 @@ def write_manifest(journal: Journal, path: Path, settings: ManifestSettings) -> 
             if not row.name:
                 writer.set_root(row.mode, row.mtime_ns)
                 continue
-            if row.object is not None and row.object not in numbers:
-                stored = journal.object(row.object)
-                numbers[row.object] = writer.add_object(stored.key, stored.size_bytes, stored.checksums)
+            number, offset = None, row.offset
+            if settings.mode is Mode.NO_COPY and row.kind == Kind.FILE and row.size:
+                key = row.locator.decode("utf-8", "surrogateescape")
+                number, offset = writer.add_object(key, row.size, etag=row.etag, last_modified_ns=row.mtime_ns), 0
+            elif row.object is not None:
+                if row.object not in numbers:
+                    stored = journal.object(row.object)
+                    numbers[row.object] = writer.add_object(stored.key, stored.size_bytes, stored.checksums)
+                number = numbers[row.object]
             writer.add_entry(
                 row.directory,
                 row.name,
@@ -36,8 +43,8 @@ def write_manifest(journal: Journal, path: Path, settings: ManifestSettings) -> 
                 row.mode,
                 row.size,
                 row.mtime_ns,
-                object=None if row.object is None else numbers[row.object],
-                offset=row.offset,
+                object=number,
+                offset=offset,
                 sha256=_sha256(row),
                 target=row.target,
             )

@@ -10,12 +10,12 @@ request goes on with both, and garbage collection takes the objects otherwise.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from urllib.parse import unquote
 
 import trio
 
@@ -25,17 +25,17 @@ from gridfs.catalog_keys import manifest_key, object_key
 from gridfs.catalog_lease import Lease
 from gridfs.config import BLOCK_SIZE_BYTES, PACK_SIZE_BYTES, Paths
 from gridfs.create.compose import write_manifest
-from gridfs.create.folder import local_source
 from gridfs.create.groups import single_error
 from gridfs.create.journal import Journal
+from gridfs.create.opening import bucket_of, opened_source
 from gridfs.create.progress import Progress
 from gridfs.create.protection import Protection, forget_what_is_gone, protected
 from gridfs.create.publish import Publisher, PublishSettings
-from gridfs.create.request import CreateRequest, SourceKind
+from gridfs.create.request import CreateRequest
 from gridfs.create.reuse import take_over
-from gridfs.create.source import ListedSource
+from gridfs.create.source import ListedSource, SourceTotals
 from gridfs.create.workplace import claimed, discard
-from gridfs.errors import GridfsError, InvalidInput, Unsupported
+from gridfs.errors import GridfsError, InvalidInput, SourceProblem
 from gridfs.manifest.reader import Manifest
 from gridfs.manifest.schema import ManifestInfo, ManifestSettings
 from gridfs.model import Mode, Version
@@ -63,6 +63,8 @@ class CreateResult:
     """Files that this run did not have to read, because an earlier run or version holds them."""
     reused_bytes: int
     problems: tuple[ProblemCount, ...]
+    notes: tuple[str, ...] = ()
+    """What else the user should know of the source, such as the region of its bucket."""
 
 
 async def create_datastore(
@@ -80,7 +82,20 @@ async def create_datastore(
     continues where this one ended. Raises NotFound, InvalidInput, AccessDenied or SourceProblem for the source,
     and what the store raises.
     """
-    source = _open_source(request, store, paths)
+    async with opened_source(request, store.url, paths) as (source, notes):
+        return await _create(request, source, notes, store, paths, progress, block_size_bytes, pack_size_bytes)
+
+
+async def _create(
+    request: CreateRequest,
+    source: ListedSource,
+    notes: tuple[str, ...],
+    store: ObjectStore,
+    paths: Paths,
+    progress: Progress,
+    block_size_bytes: int,
+    pack_size_bytes: int,
+) -> CreateResult:
     with claimed(paths, request, store.url) as directory:
         journal = Journal(directory / "journal.sqlite")
         settings = PublishSettings(
@@ -98,16 +113,7 @@ async def create_datastore(
         finally:
             journal.close()
         discard(directory)
-    return result
-
-
-def _open_source(request: CreateRequest, store: ObjectStore, paths: Paths) -> ListedSource:
-    if request.kind is SourceKind.LOCAL:
-        leave_out = [paths.state, paths.cache, paths.runtime]
-        if store.url.startswith("file://"):
-            leave_out.append(Path(unquote(store.url[len("file://") :])))
-        return local_source(Path(request.source), skip_unreadable=request.skip_unreadable, leave_out=leave_out)
-    raise Unsupported(f"{request.source} can't be a source yet", remedy="give a local folder")
+    return replace(result, notes=notes)
 
 
 class _Creation:
@@ -146,6 +152,10 @@ class _Creation:
         await trio.to_thread.run_sync(self._journal.end_scan)
         if not self._journal.has_entries():
             self._refuse_empty()
+        if self._request.strict:
+            self._refuse_problems()
+        if self._request.mode is Mode.NO_COPY:
+            return await self._finish(protection, sent_bytes=0, reused=SourceTotals(0, 0))
         if protection.base is not None:
             await self._take_over(protection.base)
         unread = await trio.to_thread.run_sync(self._journal.totals, False)
@@ -154,17 +164,14 @@ class _Creation:
         self._progress.on_phase("reading")
         publisher = Publisher(self._source, self._journal, self._store, self._settings, self._progress)
         await publisher.run()
+        return await self._finish(protection, publisher.sent_bytes, reused)
+
+    async def _finish(self, protection: Protection, sent_bytes: int, reused: SourceTotals) -> CreateResult:
         self._progress.on_phase("writing the manifest")
         await self._store.sync()
         version = await self._commit(protection.lease)
         problems = tuple(ProblemCount(*row) for row in self._journal.problem_counts())
-        return CreateResult(
-            version,
-            publisher.sent_bytes,
-            reused.files,
-            reused.total_bytes,
-            problems,
-        )
+        return CreateResult(version, sent_bytes, reused.files, reused.total_bytes, problems)
 
     async def _take_over(self, base: Version) -> None:
         if base.mode is not Mode.COPY:
@@ -183,6 +190,7 @@ class _Creation:
             mode=self._request.mode,
             source=self._source.label,
             created_by=f"gridfs {__version__}",
+            bucket=bucket_of(self._source) if self._request.mode is Mode.NO_COPY else None,
         )
         info = await trio.to_thread.run_sync(write_manifest, self._journal, path, settings)
         packed = await self._catalog.store_manifest(self._request.name, path)
@@ -205,6 +213,16 @@ class _Creation:
             manifest_bytes=size_bytes,
             problem_count=info.problem_count,
         )
+
+    def _refuse_problems(self) -> None:
+        counts = self._journal.problem_counts()
+        if counts:
+            first = next(self._journal.problems())
+            listed = ", ".join(f"{count} {reason}" for reason, count in counts)
+            raise SourceProblem(
+                f"{self._source.label} can't be kept whole: {listed}; the first is {os.fsdecode(first.name)!r}",
+                remedy="leave --strict out to go on without them, or name them by --exclude",
+            )
 
     def _refuse_empty(self) -> None:
         left_out = sum(count for _, count in self._journal.problem_counts())

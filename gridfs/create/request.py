@@ -39,6 +39,12 @@ class CreateRequest:
     """Take a local archive apart; an HTTP one always is."""
     source_settings: StoreSettings | None = None
     """How to reach a bucket."""
+    include: tuple[str, ...] = ()
+    """Of a bucket: patterns of paths that are taken; empty: all."""
+    exclude: tuple[str, ...] = ()
+    """Of a bucket: patterns of paths that are left out."""
+    strict: bool = False
+    """Make no version if anything can't be represented."""
 
     @property
     def kind(self) -> SourceKind:
@@ -54,7 +60,9 @@ class CreateRequest:
             values = json.loads(text)
             settings = values.pop("source_settings")
             request = cls(**values, source_settings=None if settings is None else StoreSettings(**settings))
-            return replace(request, mode=Mode(request.mode))
+            return replace(
+                request, mode=Mode(request.mode), include=tuple(request.include), exclude=tuple(request.exclude)
+            )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise FormatError(
                 "the journal of this creation is of another version of gridfs", remedy="`grid datastore clearcache`"

@@ -21,10 +21,9 @@ from typing import TypeAlias
 
 import trio
 
-from gridfs.errors import GridfsError
 from gridfs.store.base import ObjectHead
 from gridfs.store.keyspace import split_points
-from gridfs.store.retry import RetryPolicy, pauses
+from gridfs.store.retry import RetryPolicy, persist
 
 LISTERS = 32
 """Behind 15 ms these ask for 2,000 pages a second at most, which is more than one core can parse."""
@@ -162,15 +161,7 @@ class _Listing:
 
     async def fetch(self, after: str, token: str | None) -> Page:
         """One page, asked for until it comes."""
-        deadline_s = trio.current_time() + _PATIENCE.deadline_s
-        for pause_s in pauses(_PATIENCE, self._random):
-            try:
-                return await self._fetch_page(after, token)
-            except GridfsError as error:
-                if not error.retryable or trio.current_time() + pause_s > deadline_s:
-                    raise
-                await trio.sleep(pause_s)
-        raise AssertionError("pauses never end")
+        return await persist(lambda: self._fetch_page(after, token), _PATIENCE, self._random)
 
 
 def _inside(page: Page, keys: _Range) -> tuple[Sequence[ObjectHead], bool]:

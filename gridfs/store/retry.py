@@ -46,6 +46,19 @@ def pauses(policy: RetryPolicy, random: Random) -> Iterator[float]:
         due_s = min(due_s * policy.factor, policy.largest_pause_s)
 
 
+async def persist(call: Callable[[], Awaitable[_T]], policy: RetryPolicy, random: Random) -> _T:
+    """What *call* returns, which is called until it raises nothing that is retryable, or the deadline has passed."""
+    deadline_s = trio.current_time() + policy.deadline_s
+    for pause_s in pauses(policy, random):
+        try:
+            return await call()
+        except GridfsError as error:
+            if not error.retryable or trio.current_time() + pause_s > deadline_s:
+                raise
+            await trio.sleep(pause_s)
+    raise AssertionError("pauses never end")
+
+
 class RetryingStore(WrappedStore):
     """An ObjectStore that repeats the retryable failures of *inner*."""
 

@@ -14,6 +14,7 @@ from typing import Any
 import aiobotocore.config
 import aiobotocore.httpxsession
 import aiobotocore.session
+import aiobotocore.utils
 import botocore
 import botocore.exceptions
 import trio
@@ -21,6 +22,9 @@ import trio
 from gridfs.errors import AccessDenied, InvalidInput, StoreUnavailable
 from gridfs.store.address import ProvidedCredentials, StaticCredentials
 from gridfs.store.object_errors import Answer, error_of
+
+_METADATA_TIMEOUT_S = 0.2
+"""Where there is such a service it answers in 2 ms; where there is none, packets vanish."""
 
 _ASK_AGAIN_AFTER = timedelta(minutes=5)
 """botocore renews credentials 15 minutes before they expire, when it is asked; obstore asks when ours have expired."""
@@ -51,6 +55,19 @@ class AwsSession:
             region: str | None = self._session.get_config_variable("region")
         return region
 
+    async def machine_region(self, *, enabled: bool = True) -> str | None:
+        """Where this machine is: by the AWS configuration, else by EC2's metadata service within 200 ms."""
+        if (configured := self.region()) is not None or not enabled:
+            return configured
+        fetcher = aiobotocore.utils.AnyioInstanceMetadataRegionFetcher(timeout=_METADATA_TIMEOUT_S, num_attempts=1)
+        with trio.move_on_after(_METADATA_TIMEOUT_S):
+            try:
+                region: str | None = await fetcher.retrieve_region()
+            except (botocore.exceptions.BotoCoreError, OSError):
+                return None
+            return region
+        return None
+
     def client(
         self, *, region: str, endpoint_url: str | None, signed: bool, keys: StaticCredentials | None = None
     ) -> Any:
@@ -65,20 +82,25 @@ class AwsSession:
                 "s3", region_name=region, endpoint_url=endpoint_url, config=client_config(signed=signed), **given
             )
 
-    async def bucket_region(self, bucket: str, *, endpoint_url: str | None = None) -> str:
-        """Where *bucket* is: S3 tells everyone, also with a 301 or a 403. Raises NotFound if there is none."""
+    async def bucket_region(self, bucket: str, *, endpoint_url: str | None = None) -> str | None:
+        """Where *bucket* is: S3 tells everyone, also with a 301 or a 403. Raises NotFound if there is none.
+
+        None: a server of another kind does not tell.
+        """
         async with self.client(region="us-east-1", endpoint_url=endpoint_url, signed=False) as client:
             try:
                 answer = await client.head_bucket(Bucket=bucket)
             except botocore.exceptions.ClientError as error:
                 answer = error.response
-                if "x-amz-bucket-region" not in answer["ResponseMetadata"].get("HTTPHeaders", {}):
-                    if answer["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                told = "x-amz-bucket-region" in answer["ResponseMetadata"].get("HTTPHeaders", {})
+                status = answer["ResponseMetadata"]["HTTPStatusCode"]
+                if not told and status not in (301, 307, 401, 403):
+                    if status == 404:
                         answer["Error"]["Code"] = "NoSuchBucket"  # a HEAD has no body that says so
                     raise error_of(answer_of(error), where=f"s3://{bucket}", key=None) from error
             except botocore.exceptions.BotoCoreError as error:
                 raise StoreUnavailable(f"s3://{bucket}: {error}") from error
-        region: str = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", "us-east-1")
+        region: str | None = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("x-amz-bucket-region")
         return region
 
 

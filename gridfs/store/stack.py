@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from urllib.parse import unquote, urlsplit
 
 from gridfs.config import AwsEnvironment, StoreSettings
 from gridfs.errors import InvalidInput, Unsupported
 from gridfs.store.address import BucketAddress, StaticCredentials
 from gridfs.store.base import ObjectStore
-from gridfs.store.retry import RetryingStore, RetryPolicy
+from gridfs.store.retry import RetryingStore, RetryPolicy, persist
 from gridfs.store.trace import LimitedStore, StoreStatistics, TracedStore
 
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")  # also those of Ceph and of AWS before 2018
@@ -62,10 +63,12 @@ async def _open_raw(settings: StoreSettings, aws: AwsEnvironment) -> ObjectStore
         return DirectoryStore(_checked(directory_of(settings.url)))
     if scheme == "s3":
         from gridfs.store.objects import BucketStore
+        from gridfs.store.passthrough import PassthroughStore
 
         url = parse_bucket_url(settings.url)
         prefix = url.prefix.strip("/")
-        return BucketStore(await bucket_address(url.bucket, settings, aws), f"{prefix}/" if prefix else "")
+        address = await bucket_address(url.bucket, settings, aws)
+        return BucketStore(address, f"{prefix}/") if prefix else PassthroughStore(BucketStore(address))
     raise Unsupported(f"{settings.url}: stores of scheme {scheme}:// are not supported", remedy="use file:// or s3://")
 
 
@@ -118,7 +121,7 @@ async def bucket_address(bucket: str, settings: StoreSettings, aws: AwsEnvironme
         session = AwsSession(settings.profile)
         region = region or session.region()
         if region is None and endpoint_url is None:
-            region = await session.bucket_region(bucket)
+            region = await persist(lambda: session.bucket_region(bucket), RetryPolicy(), Random())
         if settings.sign and not static:
             provider = await session.credential_provider()
             return BucketAddress(bucket, region or "us-east-1", endpoint_url, provider, settings.requester_pays)

@@ -1,0 +1,70 @@
+"""Opens the source of a request: which kind it is, and what that needs around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import unquote
+
+import trio
+
+from gridfs.config import AwsEnvironment, Paths, StoreSettings
+from gridfs.create.bucket_keys import Selection
+from gridfs.create.folder import local_source
+from gridfs.create.request import CreateRequest, SourceKind
+from gridfs.create.source import ListedSource
+from gridfs.errors import InvalidInput, Unsupported
+from gridfs.model import SourceBucket
+
+
+@asynccontextmanager
+async def opened_source(
+    request: CreateRequest, store_url: str, paths: Paths
+) -> AsyncIterator[tuple[ListedSource, tuple[str, ...]]]:
+    """The source of *request*, and what its user should know about it. *store_url*: where the version will be kept."""
+    if request.kind is not SourceKind.BUCKET and (request.include or request.exclude):
+        raise InvalidInput(f"--include and --exclude can't be used with '{request.source}'", remedy="give a bucket")
+    if request.kind is SourceKind.LOCAL:
+        leave_out = [paths.state, paths.cache, paths.runtime]
+        if store_url.startswith("file://"):
+            leave_out.append(Path(unquote(store_url[len("file://") :])))
+        yield local_source(Path(request.source), skip_unreadable=request.skip_unreadable, leave_out=leave_out), ()
+    elif request.kind is SourceKind.BUCKET:
+        async with _bucket(request) as opened:
+            yield opened
+    else:
+        raise Unsupported(f"{request.source} can't be a source yet", remedy="give a local folder or a bucket")
+
+
+def bucket_of(source: ListedSource) -> SourceBucket:
+    """Where the bytes of a no-copy version of *source* lie. Raises InvalidInput when that is no bucket."""
+    bucket = getattr(source, "bucket", None)
+    if not isinstance(bucket, SourceBucket):
+        raise InvalidInput(f"--no-copy can't be used with '{source.label}'", remedy="only what lies in a bucket can")
+    return bucket
+
+
+@asynccontextmanager
+async def _bucket(request: CreateRequest) -> AsyncIterator[tuple[ListedSource, tuple[str, ...]]]:
+    from gridfs.create.bucket import BucketSource
+    from gridfs.store.objects import BucketStore
+    from gridfs.store.passthrough import PassthroughStore
+    from gridfs.store.s3_bucket import S3Bucket
+    from gridfs.store.s3_reach import reach, region_note
+    from gridfs.store.stack import parse_bucket_url, wrap_store
+
+    url = parse_bucket_url(request.source)
+    settings = request.source_settings or StoreSettings(url=request.source)
+    aws = AwsEnvironment.from_environment()
+    reached = await reach(url.bucket, url.prefix, settings, aws)
+    note = await region_note(reached, settings, aws)
+    control = S3Bucket(reached.address)
+    store = wrap_store(PassthroughStore(BucketStore(reached.address)))
+    try:
+        selection = Selection(request.include, request.exclude)
+        yield BucketSource(reached, control, store, selection), (note,) if note else ()
+    finally:
+        with trio.CancelScope(shield=True):
+            await control.aclose()
+            await store.aclose()

@@ -1,0 +1,147 @@
+"""Finds the way to a bucket that someone else may own: its region, whether it asks for credentials, what may be done.
+
+    1. where is it      a HEAD of the bucket, which S3 answers with the region for everyone, even with 403
+    2. as anyone        a listing of one key without a signature: public buckets are read so, also by those who have
+                        credentials, because a policy may allow everyone and deny them
+    3. as this user     the same with the credential chain, if there is one
+
+The first that may list is what the version remembers. A server at an endpoint of its own may not tell a region; then
+the configured one is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+
+from gridfs.config import AwsEnvironment, StoreSettings
+from gridfs.errors import AccessDenied, NotFound, ObjectMissing
+from gridfs.store.address import BucketAddress, StaticCredentials
+from gridfs.store.base import ObjectHead
+from gridfs.store.retry import RetryPolicy, persist
+from gridfs.store.s3 import AwsSession, CredentialProvider
+from gridfs.store.s3_bucket import S3Bucket
+
+_PATIENCE = RetryPolicy(deadline_s=10)
+"""Someone waits, who may have mistyped the endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A bucket, how it is read, and what of it was meant."""
+
+    address: BucketAddress
+    prefix: str
+    """Empty or with a final slash: what lies below it was meant."""
+    single: ObjectHead | None
+    """The object that was meant, when it is one: then *prefix* is what its key has before the last component."""
+    told_region: str | None
+    """The bucket's region, where the server has told it."""
+
+    @property
+    def is_signed(self) -> bool:
+        return self.address.credentials is not None
+
+
+async def reach(bucket: str, path: str, settings: StoreSettings, aws: AwsEnvironment) -> Reached:
+    """The way to what `s3://bucket/path` means: all below `path/`, or the object *path*.
+
+    Raises NotFound when there is no such bucket, prefix or object, AccessDenied when it may not be listed, StoreRefused
+    when the endpoint is no S3 server.
+    """
+    endpoint_url = settings.endpoint_url or aws.endpoint_url
+    session = AwsSession(settings.profile)
+    told = await persist(lambda: session.bucket_region(bucket, endpoint_url=endpoint_url), _PATIENCE, Random())
+    region = told or settings.region or aws.region or "us-east-1"
+    address = BucketAddress(bucket, region, endpoint_url, None, settings.requester_pays)
+    try:
+        return Reached(address, *await _meant(address, path), told)
+    except AccessDenied as error:
+        credentials = await _credentials(session, settings, aws)
+        if credentials is None:
+            raise _not_listable(bucket, path, settings, signed=False) from error
+    address = replace(address, credentials=credentials)
+    try:
+        return Reached(address, *await _meant(address, path), told)
+    except AccessDenied as error:
+        if "access denied" not in error.message:  # wrong keys, a wrong clock: that is what the user needs to hear
+            raise
+        raise _not_listable(bucket, path, settings, signed=True) from error
+
+
+async def region_note(reached: Reached, settings: StoreSettings, aws: AwsEnvironment) -> str | None:
+    """What to tell of the bucket's region: a warning when this machine is elsewhere; None when both are the same."""
+    region, bucket = reached.told_region, reached.address.bucket
+    if region is None:
+        return None
+    here = aws.region or await AwsSession(settings.profile).machine_region(enabled=aws.has_metadata)
+    if here is None:
+        return f"the bucket {bucket} is in region {region}"
+    if here == region:
+        return None
+    return (
+        f"the bucket {bucket} is in region {region} and this machine in {here}: "
+        "reading between regions is slower, and AWS charges for it"
+    )
+
+
+async def _credentials(
+    session: AwsSession, settings: StoreSettings, aws: AwsEnvironment
+) -> StaticCredentials | CredentialProvider | None:
+    """This user's, if there are any."""
+    if not settings.sign:
+        return None
+    if settings.profile is None and aws.access_key_id and aws.secret_access_key:
+        return StaticCredentials(aws.access_key_id, aws.secret_access_key, aws.session_token)
+    try:
+        return await session.credential_provider()
+    except AccessDenied:
+        if settings.profile is not None:
+            raise
+        return None
+
+
+async def _meant(address: BucketAddress, path: str) -> tuple[str, ObjectHead | None]:
+    """The prefix, or the object, that *path* names; `data` never means `data2/`."""
+    client = S3Bucket(address)
+    try:
+        directory = path if path == "" or path.endswith("/") else path + "/"
+        page = await persist(lambda: client.list_page(directory, most=1), _PATIENCE, Random())
+        if page.heads or directory == "":
+            return directory, None
+        if directory != path:
+            # A key sorts before those that it begins.
+            exact = (await persist(lambda: client.list_page(path, most=1), _PATIENCE, Random())).heads
+            if exact and exact[0].key == path:
+                return path[: path.rfind("/") + 1], exact[0]
+        raise NotFound(
+            f"there is nothing at s3://{address.bucket}/{path}", remedy="check the prefix; a final slash means a folder"
+        )
+    except AccessDenied:
+        if directory == path:
+            raise
+        head = await _head_of_one(client, path)  # an object may be read by its name where nothing may be listed
+        if head is None:
+            raise
+        return path[: path.rfind("/") + 1], head
+    finally:
+        await client.aclose()
+
+
+async def _head_of_one(client: S3Bucket, key: str) -> ObjectHead | None:
+    try:
+        return await client.head(key)
+    except (AccessDenied, ObjectMissing):
+        return None
+
+
+def _not_listable(bucket: str, path: str, settings: StoreSettings, *, signed: bool) -> AccessDenied:
+    who = "neither without nor with your credentials" if signed else "without credentials, and there are none"
+    remedies = ["a single object that may be read can be a source by its whole key"]
+    if not settings.requester_pays:
+        remedies.append("if its readers pay (requester pays), say --requester-pays: AWS then charges you")
+    if not signed:
+        remedies.append("set --profile or AWS_ACCESS_KEY_ID if you have access" if settings.sign else "leave out "
+                        "--no-sign-request if you have access")  # fmt: skip
+    return AccessDenied(f"s3://{bucket}/{path} may not be listed, {who}", remedy="; ".join(remedies))
+
