@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,10 +87,14 @@ class Gridfs:
                 print(f"grid unmount: {error}", file=sys.stderr)
                 while str(self.root) in mountpoints():
                     run(["umount", "-l", self.root])
-        if self.pid is not None:
-            pid = self.pid
-            wait_until(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid), "gridfs: the daemon's end")
-        self.pid = self.server = None
+        pid, self.pid, self.server = self.pid, None, None
+        if pid is None:
+            return
+        try:
+            wait_until(lambda: _has_ended(pid), "gridfs: the daemon's end")
+        except Failed:
+            os.kill(pid, signal.SIGKILL)
+            raise
 
     def forget(self) -> None:
         remove(self.directories.cache)
@@ -109,7 +114,8 @@ class Gridfs:
         return found
 
 
-def _is_zombie(pid: int) -> bool:
+def _has_ended(pid: int) -> bool:
+    """Whether *pid* is no more, or only waits to be reaped."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
