@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -67,6 +68,25 @@ def test_options_of_the_mount(grid, pets, place):
     grid("mount", pets, place, "--file-mode", "0440", "-o", "uid=12,gid=34", "--umask", "007").succeeded()
     status = (place / "cats" / "1.jpg").stat()
     assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o440, 12, 34)
+
+
+def test_status_tells_each_cause_once_with_its_count(grid, pets, place, private_dirs):
+    """An object that is gone from the store: readers get EIO, and the status says why and how often."""
+    for path in (private_dirs.data / "store" / "datastores" / "pets" / "objects").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    grid("mount", pets, place).succeeded()
+    for name in ("1.jpg", "2.jpg"):
+        with pytest.raises(OSError) as caught:
+            (place / "cats" / name).read_bytes()
+        assert caught.value.errno == errno.EIO
+    (status,) = grid("status", "-o", "json").json
+    (incident,) = status["incidents"]
+    assert incident["kind"] == "ObjectMissing"
+    assert incident["count"] >= 2
+    shown = grid("status").succeeded().out
+    assert incident["message"] in shown
+    assert f"{incident['count']} times" in shown
 
 
 class TestBadInput:
