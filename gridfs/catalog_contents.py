@@ -1,0 +1,66 @@
+"""A version opened for reading: its manifest, and where the bytes lie that it names.
+
+A copied version's objects are in the store, under keys of the datastore. A no-copy version's objects are in the
+source's own bucket, under their own keys, and every read of one must meet its ETag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from gridfs.catalog import Catalog
+from gridfs.catalog_keys import object_key
+from gridfs.config import StoreSettings
+from gridfs.manifest.reader import Manifest
+from gridfs.model import ObjectRecord, SourceBucket, Version
+from gridfs.store.base import ObjectStore
+from gridfs.store.stack import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is needed to read a version."""
+
+    version: Version
+    manifest: Manifest
+    objects: ObjectStore
+    key_of: Callable[[ObjectRecord], str]
+    """Of an object, in *objects*."""
+
+
+@asynccontextmanager
+async def open_contents(
+    catalog: Catalog, version: Version, cache: Path, settings: StoreSettings
+) -> AsyncIterator[Contents]:
+    """The contents of *version*; its manifest is fetched if it is not below the node's *cache* directory.
+
+    *settings* are those of the catalog's store: a bucket of a no-copy version is reached with the same profile.
+    """
+    with Manifest.open(await catalog.fetch_manifest(version, cache)) as manifest:
+        bucket = manifest.info.bucket
+        if bucket is None:
+            yield Contents(version, manifest, catalog.store, lambda record: object_key(version.name, record.key))
+            return
+        source = await open_store(settings_of(bucket, settings))
+        try:
+            yield Contents(version, manifest, source, lambda record: record.key)
+        finally:
+            with trio.CancelScope(shield=True):
+                await source.aclose()
+
+
+def settings_of(bucket: SourceBucket, store: StoreSettings) -> StoreSettings:
+    """How the bucket of a no-copy version is reached: as when it was made, with this user's own profile."""
+    return StoreSettings(
+        url=f"s3://{bucket.bucket}",
+        endpoint_url=bucket.endpoint,
+        region=bucket.region,
+        profile=store.profile,
+        sign=bucket.signed,
+        requester_pays=bucket.requester_pays,
+    )

@@ -1,0 +1,140 @@
+"""What `verify` finds: each kind of damage by the names of the files that it harms, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from gridfs.catalog import Catalog
+from gridfs.catalog_contents import Contents, open_contents
+from gridfs.catalog_keys import objects_prefix
+from gridfs.config import StoreSettings
+from gridfs.errors import StoreUnavailable
+from gridfs.life.verify import Finding, verify
+from gridfs.store.simulated import Fault, SimulatedStore
+from tests.support.data import ramp
+from tests.support.on_trio import on_trio
+from tests.support.made_versions import Link, make_version
+
+TREE = {
+    b"a": ramp(3000),
+    b"dir/b": ramp(5000, 1),
+    b"dir/c": ramp(50, 2),
+    b"large": ramp(20_000_000, 3),
+    b"link": Link(b"a"),
+    b"none": None,
+    b"zero": b"",
+}
+FILES_WITH_BYTES = 4
+
+
+@asynccontextmanager
+async def opened(store: SimulatedStore, scratch: Path) -> AsyncIterator[Contents]:
+    catalog = Catalog(store)
+    version = await make_version(catalog, scratch, TREE)
+    async with open_contents(catalog, version, scratch / "cache", StoreSettings("simulated://")) as contents:
+        yield contents
+
+
+def objects(store: SimulatedStore) -> list[str]:
+    """Keys of the objects: of the pack of three, and of the large file."""
+    return sorted(
+        (key for key in store.contents() if key.startswith(objects_prefix("set"))),
+        key=lambda key: len(store.contents()[key]),
+    )
+
+
+def damage(store: SimulatedStore, key: str, at: int) -> None:
+    data = bytearray(store.contents()[key])
+    data[at] ^= 0xFF
+    store.place(key, data)
+
+
+@on_trio
+async def test_a_sound_version(tmp_path: Path) -> None:
+    store = SimulatedStore()
+    async with opened(store, tmp_path) as contents:
+        result = await verify(contents)
+    assert result.is_sound
+    assert result.whole_files == FILES_WITH_BYTES
+    assert result.read_bytes == sum(len(store.contents()[key]) for key in objects(store))
+
+
+@pytest.mark.parametrize(
+    ("which", "at", "harmed"),
+    [
+        (0, 0, [b"a", b"dir/b"]),  # of the first block, which both share
+        (0, 4096, [b"dir/b"]),
+        (0, 8349, [b"dir/c"]),  # in the last block, of which only the file before the gap is read
+        (1, 19_999_999, [b"large"]),
+        (1, 0, [b"large"]),
+        (1, 9_000_000, [b"large"]),
+    ],
+)
+@on_trio
+async def test_a_flipped_bit_is_found_by_the_files_of_its_block(
+    tmp_path: Path, which: int, at: int, harmed: list[bytes]
+) -> None:
+    store = SimulatedStore()
+    async with opened(store, tmp_path) as contents:
+        damage(store, objects(store)[which], at)
+        result = await verify(contents)
+    assert result.findings == [Finding(path, "differs from what was stored") for path in harmed]
+
+
+@on_trio
+async def test_a_block_that_is_bad_only_once_is_not_wrong(tmp_path: Path) -> None:
+    store = SimulatedStore()
+    async with opened(store, tmp_path) as contents:
+        store.inject(Fault.CORRUPT, key=objects(store)[0])
+        result = await verify(contents)
+    assert result.is_sound
+
+
+@on_trio
+async def test_an_object_that_is_gone_is_told_by_its_files(tmp_path: Path) -> None:
+    store = SimulatedStore()
+    async with opened(store, tmp_path) as contents:
+        store.remove(objects(store)[0])
+        result = await verify(contents)
+    assert result.findings == [Finding(path, "gone from the store") for path in (b"a", b"dir/b", b"dir/c")]
+    assert result.whole_files == 1
+
+
+@on_trio
+async def test_counts_are_compared_with_the_record(tmp_path: Path) -> None:
+    async with opened(SimulatedStore(), tmp_path) as contents:
+        result = await verify(replace(contents, version=replace(contents.version, file_count=9)))
+    assert result.findings == [Finding(b"", "file_count is 5 in the manifest and 9 in the commit record")]
+
+
+@on_trio
+async def test_a_store_that_fails_is_no_finding(tmp_path: Path) -> None:
+    store = SimulatedStore()
+    async with opened(store, tmp_path) as contents:
+        store.inject(Fault.UNAVAILABLE, key=objects(store)[1])
+        with pytest.raises(StoreUnavailable):
+            await verify(contents)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@on_trio
+async def test_a_sample_reads_some_and_at_least_one_part(tmp_path: Path, seed: int) -> None:
+    store = SimulatedStore()
+    async with opened(store, tmp_path) as contents:
+        everything = await verify(contents)
+        half = await verify(contents, sample=0.5, random=Random(seed))
+        least = await verify(contents, sample=0.0, random=Random(seed))
+        for key in objects(store):
+            damage(store, key, 0)
+        damaged = await verify(contents, sample=0.5, random=Random(seed))
+    assert half.is_sound
+    assert least.is_sound
+    assert 0 < least.read_bytes <= 8 << 20
+    assert 0 < half.read_bytes <= everything.read_bytes
+    assert {finding.path for finding in damaged.findings} <= {b"a", b"dir/b", b"large"}
