@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gridfs.config import Paths
-from gridfs.create import creation as creation_module
+from gridfs.create import opening as opening_module
 from gridfs.create.folder import local_source
 from gridfs.create.source import Found, Outcome
 from tests.support.creations import Place
@@ -31,7 +31,7 @@ def tamper(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Found], Outco
             made.append(Tampered(local_source(*arguments, **options), before))  # type: ignore[arg-type]
             return made[-1]
 
-        monkeypatch.setattr(creation_module, "local_source", make)
+        monkeypatch.setattr(opening_module, "local_source", make)
         return made
 
     return install
