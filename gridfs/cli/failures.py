@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -55,7 +56,8 @@ def one_line(text: str) -> str:
 
 
 def _say(message: str) -> None:
-    click.echo(f"grid: {one_line(message)}", err=True)
+    with contextlib.suppress(OSError):  # a lost terminal: the exit code still tells
+        click.echo(f"grid: {one_line(message)}", err=True)
 
 
 def _usage_message(error: click.ClickException) -> str:

@@ -5,6 +5,7 @@ Results go to stdout. What accompanies them (progress, hints, warnings) goes to 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -58,12 +59,13 @@ def print_json(value: Any) -> None:
 
 
 def say(text: str) -> None:
-    """A hint or a note, on stderr."""
-    click.echo(one_line(text), err=True)
+    """A hint or a note, on stderr. One that nobody can read any more (a lost terminal) changes nothing."""
+    with contextlib.suppress(OSError):
+        click.echo(one_line(text), err=True)
 
 
 def warn(text: str) -> None:
-    click.echo(f"grid: warning: {one_line(text)}", err=True)
+    say(f"grid: warning: {text}")
 
 
 def shown_size(size_bytes: int) -> str:

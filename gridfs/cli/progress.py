@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
-from gridfs.cli.output import shown_count, shown_size
+from gridfs.cli.output import say, shown_count, shown_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -51,7 +49,7 @@ class Lines:
 
     def __init__(
         self,
-        write: Callable[[str], None] = lambda line: click.echo(line, err=True),
+        write: Callable[[str], None] = say,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._write = write

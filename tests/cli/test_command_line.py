@@ -141,26 +141,50 @@ def test_a_defect_says_where_its_traceback_is(private_dirs):
     assert "Traceback" in with_debug.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_in_good_order(private_dirs, number):
-    code = (
-        "import sys, trio\n"
-        "from gridfs.cli import app, listing\n"
-        "async def endless():\n"
-        "    print('waiting', flush=True)\n"
-        "    await trio.sleep_forever()\n"
-        "listing.print_datastores = lambda invocation: invocation.run(endless, after_signal='start it again')\n"
-        "sys.exit(app.run(['datastore']))\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
+ENDLESS = (
+    "import sys, trio\n"
+    "from gridfs.cli import app, listing\n"
+    "async def endless():\n"
+    "    print('waiting', flush=True)\n"
+    "    await trio.sleep_forever()\n"
+    "listing.print_datastores = lambda invocation: invocation.run(endless, after_signal='start it again')\n"
+    "sys.exit(app.run(['datastore']))\n"
+)
+
+
+def ended_by(command: list[str], *numbers: signal.Signals) -> tuple[int, str]:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"
-    process.send_signal(number)
+    for number in numbers:
+        process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err == f"grid: ended by {number.name}; start it again\n"
+    return process.returncode, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_in_good_order(private_dirs, number):
+    expected = f"grid: ended by {number.name}; start it again\n"
+    assert ended_by([sys.executable, "-c", ENDLESS], number) == (130, expected)
+
+
+def test_under_nohup_a_lost_terminal_changes_nothing(private_dirs):
+    """The first signal is ignored, or the second would not be the one that is named."""
+    command = ["nohup", sys.executable, "-c", ENDLESS]
+    assert ended_by(command, signal.SIGHUP, signal.SIGTERM) == (130, "grid: ended by SIGTERM; start it again\n")
+
+
+def test_messages_that_nobody_can_read_change_nothing(private_dirs, tmp_path):
+    """stderr is a pipe whose reader has gone; the version is made all the same."""
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets" / "file").write_bytes(b"1")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "gridfs", "datastore", "create", str(tmp_path / "pets")]
+    with os.fdopen(writing, "w") as stderr:
+        ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT)
+    assert ended.returncode == 0
+    assert "available" in ended.stdout
 
 
 def test_another_package_of_the_same_name_is_recognised(tmp_path):
