@@ -18,8 +18,8 @@ from gridfs.errors import StoreUnavailable
 from gridfs.life.verify import Finding, verify
 from gridfs.store.simulated import Fault, SimulatedStore
 from tests.support.data import ramp
-from tests.support.on_trio import on_trio
 from tests.support.made_versions import Link, make_version
+from tests.support.on_trio import on_trio
 
 TREE = {
     b"a": ramp(3000),
