@@ -30,6 +30,10 @@ CONTINUE = "what was stored is kept: the same command again continues, or `grid 
 @click.option("--skip-unreadable", is_flag=True, help="Leave out what can't be read, and report it.")
 @click.option("--checksum", is_flag=True, help="Read every file, also what looks as it did in the version before.")
 @click.option("--extract", is_flag=True, help="Take a local archive apart, as is always done with one at a URL.")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Of a bucket: take only such paths; may be repeated.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Of a bucket: leave such paths out; may be repeated.")
+@click.option("--strict", is_flag=True, help="Make no version if anything can't be represented.")
+@click.option("--requester-pays", is_flag=True, help="Of a bucket: let its owner charge you for the requests.")
 @click.pass_obj
 def create(
     invocation: Invocation,
@@ -40,6 +44,10 @@ def create(
     skip_unreadable: bool,
     checksum: bool,
     extract: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    strict: bool,
+    requester_pays: bool,
 ) -> None:
     """Makes the next version of a datastore from SOURCE: a folder, a file, an s3:// bucket or prefix, or an archive
     at an https:// URL. Asks nothing. Interrupted, the same command continues and uploads nothing twice.
@@ -66,6 +74,8 @@ def create(
     is_bucket = source_kind(text) is SourceKind.BUCKET
     if no_copy and not is_bucket:
         raise InvalidInput(f"--no-copy can't be used with '{text}'", remedy="only what lies in a bucket can stay there")
+    if requester_pays and not is_bucket:
+        raise InvalidInput(f"--requester-pays can't be used with '{text}'", remedy="leave it out, or give a bucket")
     selected = _store_beside_source(invocation) if is_bucket else invocation.selected_store
     named = normalise_name(name) if name is not None else name_from_source(text)
     if name is not None and named != name:
@@ -77,7 +87,10 @@ def create(
         skip_unreadable=skip_unreadable,
         checksum=checksum,
         extract=extract,
-        source_settings=_source_settings(invocation, text) if is_bucket else None,
+        source_settings=_source_settings(invocation, text, requester_pays) if is_bucket else None,
+        include=include,
+        exclude=exclude,
+        strict=strict,
     )
     print_result(invocation, selected, carry_out(invocation, request, selected))
 
@@ -125,11 +138,14 @@ def print_result(invocation: Invocation, selected: SelectedStore, result: Create
                 "sent_bytes": result.sent_bytes,
                 "reused_files": result.reused_files,
                 "reused_bytes": result.reused_bytes,
+                "notes": list(result.notes),
                 "problems": {problem.reason: problem.count for problem in result.problems},
             }
         )
         return
     print_versions([version], selected.cluster)
+    for note in result.notes:
+        warn(note)
     if result.reused_files:
         files, size = shown_count(result.reused_files, "file"), shown_size(result.reused_bytes)
         say(f"Reused: {files} ({size}); uploaded: {shown_size(result.sent_bytes)}.")
@@ -152,12 +168,17 @@ def _store_beside_source(invocation: Invocation) -> SelectedStore:
     return select(replace(flags, no_sign_request=False)) if selected.settings.url.startswith("s3://") else selected
 
 
-def _source_settings(invocation: Invocation, source: str) -> StoreSettings:
-    """How to reach the source's bucket: by the flags and the AWS environment."""
-    flags = replace(invocation.flags, store=absolute_scheme(source), cluster=None)
-    return select_store(flags, invocation.environment, invocation.config_file, invocation.paths).settings
+def _source_settings(invocation: Invocation, source: str, requester_pays: bool) -> StoreSettings:
+    """What the flags say of the source's bucket. Its region is found out, and AWS_REGION is about this machine."""
+    from gridfs.config import StoreSettings
+    from gridfs.create.request import absolute_source
 
-
-def absolute_scheme(source: str) -> str:
-    scheme, _, rest = source.partition("://")
-    return f"{scheme.lower()}://{rest}"
+    flags = invocation.flags
+    return StoreSettings(
+        url=absolute_source(source),
+        endpoint_url=flags.endpoint_url,
+        region=flags.region,
+        profile=flags.profile,
+        sign=not flags.no_sign_request,
+        requester_pays=requester_pays,
+    )
