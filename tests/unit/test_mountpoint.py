@@ -42,9 +42,9 @@ def test_default_is_made_and_goes_again_on_failure(tmp_path: Path, monkeypatch: 
 def test_default_that_can_not_be_made_names_both_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(mountpoint, "DATASTORES", tmp_path / "file" / "datastores")
-    with pytest.raises(AccessDenied, match=r"sudo install -d .* or name a directory: grid mount data DIR"):
-        with prepared(None, "data"):
-            pass
+    remedies = r"sudo install -d .* or name a directory: grid mount data DIR"
+    with pytest.raises(AccessDenied, match=remedies), prepared(None, "data"):
+        pass
 
 
 def test_another_version_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""Bad input to mount and unmount: one error that names it and the remedy, and nothing left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from gridfs.config import StoreSettings
+from gridfs.errors import AccessDenied, Busy, FormatError, InvalidInput, NotFound, Unsupported
+from gridfs.model import Version
+from gridfs.mount import client, mountpoint
+from gridfs.mount.mounts import current
+from gridfs.mount.registry import Registry
+from tests.mount.stage import MODES, Stage
+
+
+@pytest.fixture
+def version(staged: Stage, tmp_path: Path) -> Version:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_text("content\n")
+    return staged.create(source, "bad").version
+
+
+def assert_nothing_left(staged: Stage, tmp_path: Path) -> None:
+    assert Registry(staged.paths.runtime).mount_ids() == []
+    assert not [m for m in current() if str(m.mountpoint).startswith((str(tmp_path), str(staged.paths.runtime)))]
+
+
+def test_mountpoints(staged: Stage, version: Version, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name, kind in [("none", NotFound), ("file", InvalidInput), ("source", InvalidInput)]:
+        with pytest.raises(kind, match=str(tmp_path / name)):
+            client.mount(staged.request(version, tmp_path / name), staged.paths)
+    assert_nothing_left(staged, tmp_path)
+
+
+def test_default_path(staged: Stage, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`/datastores/<name>` is made, and goes again with the mount."""
+    monkeypatch.setattr(mountpoint, "DATASTORES", tmp_path / "datastores")
+    mount = client.mount(staged.request(version, None), staged.paths)
+    assert mount == tmp_path / "datastores" / "bad"
+    assert (mount / "file").read_text() == "content\n"
+    assert client.unmount("bad", staged.paths) == [mount]
+    assert list((tmp_path / "datastores").iterdir()) == []
+    assert_nothing_left(staged, tmp_path)
+
+
+def test_manifest_that_differs_from_its_record_is_refused(staged: Stage, version: Version, tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    other = dataclasses.replace(version, manifest_sha256="0" * 64)
+    with pytest.raises(FormatError):
+        client.mount(staged.request(other, tmp_path / "mount"), staged.paths)
+    assert_nothing_left(staged, tmp_path)
+
+
+def test_store_that_is_gone(staged: Stage, version: Version, tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    request = dataclasses.replace(
+        staged.request(version, tmp_path / "mount"), store=StoreSettings(f"file://{tmp_path}/nowhere")
+    )
+    with pytest.raises(Exception, match="manifest"):
+        client.mount(request, staged.paths)
+    assert_nothing_left(staged, tmp_path)
+
+
+def test_option_that_the_kernel_does_not_know(staged: Stage, version: Version, tmp_path: Path) -> None:
+    """What libfuse says of it on stderr is in the message."""
+    (tmp_path / "mount").mkdir()
+    options = dataclasses.replace(MODES["veil"], extra=("no_such_option",))
+    with pytest.raises(Unsupported, match="no_such_option"):
+        client.mount(staged.request(version, tmp_path / "mount", options), staged.paths)
+    assert_nothing_left(staged, tmp_path)
+
+
+def test_cache_directory_of_someone_else(staged: Stage, version: Version, tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, 12345, 12345)
+    request = staged.request(version, tmp_path / "mount")
+    request = dataclasses.replace(request, cache=dataclasses.replace(request.cache, directory=theirs))
+    with pytest.raises(AccessDenied, match="belongs to uid 12345"):
+        client.mount(request, staged.paths)
+    assert_nothing_left(staged, tmp_path)
+
+
+def test_unmount_of_what_is_not_there(staged: Stage, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"nothing is mounted at .*; grid status"):
+        client.unmount(str(tmp_path), staged.paths)
+    with pytest.raises(NotFound, match="imagenet@3 is not mounted by you"):
+        client.unmount("imagenet@3", staged.paths)
+    with pytest.raises(InvalidInput, match="/proc is no mount of gridfs but proc; umount /proc"):
+        client.unmount("/proc", staged.paths)
+
+
+def test_other_version_at_the_path(staged: Stage, version: Version, tmp_path: Path) -> None:
+    mount = staged.mount(version, tmp_path / "mount")
+    other = staged.create(tmp_path / "source", "other").version
+    with pytest.raises(Busy, match=f"{mount} already holds bad@1; grid unmount {mount}"):
+        client.mount(staged.request(other, mount), staged.paths)
+    assert (mount / "file").read_text() == "content\n"
