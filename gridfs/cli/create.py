@@ -34,6 +34,7 @@ CONTINUE = "what was stored is kept: the same command again continues, or `grid 
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Of a bucket: leave such paths out; may be repeated.")
 @click.option("--strict", is_flag=True, help="Make no version if anything can't be represented.")
 @click.option("--requester-pays", is_flag=True, help="Of a bucket: let its owner charge you for the requests.")
+@click.option("--dry-run", is_flag=True, help="Say what would be taken, and how much; make nothing.")
 @click.pass_obj
 def create(
     invocation: Invocation,
@@ -48,18 +49,21 @@ def create(
     exclude: tuple[str, ...],
     strict: bool,
     requester_pays: bool,
+    dry_run: bool,
 ) -> None:
     """Makes the next version of a datastore from SOURCE: a folder, a file, an s3:// bucket or prefix, or an archive
     at an https:// URL. Asks nothing. Interrupted, the same command continues and uploads nothing twice.
 
     The name is made lower case, ASCII, without spaces. With a bucket as SOURCE the options --endpoint-url, --region,
-    --profile and --no-sign-request are about that bucket too.
+    --profile and --no-sign-request are about that bucket too. In a PATTERN `*` matches `/` as well; it is compared
+    with the whole path below the prefix, and --exclude wins.
 
     \b
     Examples:
       grid datastore create ./imagenet_folder/ --name imagenet
       grid datastore create s3://ryft-public-sample-data/esRedditJson/
       grid datastore create s3://ryft-public-sample-data/esRedditJson/ --no-copy
+      grid datastore create s3://ryft-public-sample-data/ --include '*.json' --dry-run
       grid datastore create https://host/subfolder/trainingSet.tar.gz
     """
     if source and old_source:
@@ -92,6 +96,11 @@ def create(
         exclude=exclude,
         strict=strict,
     )
+    if dry_run:
+        from gridfs.cli.preview import print_preview
+
+        print_preview(invocation, request, selected)
+        return
     print_result(invocation, selected, carry_out(invocation, request, selected))
 
 

@@ -84,9 +84,7 @@ class BucketSource:
             await deliver([self.reached.single])
             return
         prefix = self.reached.prefix
-        await list_in_parallel(
-            lambda after, token: self._control.list_page(prefix, after, token), prefix, deliver
-        )
+        await list_in_parallel(lambda after, token: self._control.list_page(prefix, after, token), prefix, deliver)
 
     async def read(self, wanted: Sequence[Wanted]) -> list[Reading]:
         readings = [Reading(Outcome.UNREADABLE)] * len(wanted)

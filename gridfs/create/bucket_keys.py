@@ -1,11 +1,11 @@
 """From keys to paths: what of a bucket a tree can show, and what it can't, with the reason.
 
-    a/b.txt                    the file a/b.txt
-    a/b/                       a directory marker: the directory a/b; its content, if it has any, is not kept
-    a//b  a/./b  a/../b  \\0   no path names this
-    a/<over 255 bytes>/b       no file system takes this
-    class GLACIER, ...         can't be read until someone restores it
-    a  and  a/b                the directory wins (the journal sees that)
+a/b.txt                    the file a/b.txt
+a/b/                       a directory marker: the directory a/b; its content, if it has any, is not kept
+a//b  a/./b  a/../b  \\0   no path names this
+a/<over 255 bytes>/b       no file system takes this
+class GLACIER, ...         can't be read until someone restores it
+a  and  a/b                the directory wins (the journal sees that)
 """
 
 from __future__ import annotations

@@ -119,6 +119,23 @@ class Journal:
         self._connection.execute("DELETE FROM problem WHERE scan <> ?", (self._scan,))
         self.commit()
 
+    def find_file(self, path: bytes) -> tuple[int, int | None] | None:
+        """Size and content of a file that this scan has found."""
+        row = self._connection.execute(
+            "SELECT size, content FROM found WHERE directory = ? AND name = ? AND kind = 2 AND scan = ?",
+            (*place_of(path), self._scan),
+        ).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def earlier_sha256(self, found: Found) -> bytes | None:
+        """The hash of the file that an earlier scan has found at the same path with the same size and mtime."""
+        row = self._connection.execute(
+            "SELECT sha256 FROM found JOIN content ON content.id = content"
+            " WHERE directory = ? AND name = ? AND kind = 2 AND found.size = ? AND mtime_ns = ? AND scan <> ?",
+            (*place_of(found.path), found.size, found.mtime_ns, self._scan),
+        ).fetchone()
+        return None if row is None else row[0]
+
     def has_entries(self) -> bool:
         """Whether there is anything below the root."""
         return self._connection.execute("SELECT 1 FROM found WHERE name <> x'' LIMIT 1").fetchone() is not None
@@ -152,6 +169,11 @@ class Journal:
             " AND (content IS NOT NULL) = ?", (have_content,)
         ).fetchone()  # fmt: skip
         return SourceTotals(files, total)
+
+    def file_totals(self) -> SourceTotals:
+        """All files that the version would have."""
+        row = self._connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM found WHERE kind = 2").fetchone()
+        return SourceTotals(*row)
 
     def set_content(self, path: bytes, content: int) -> None:
         """The file at *path* has this content."""

@@ -11,6 +11,7 @@ the configured one is used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -21,6 +22,9 @@ from gridfs.store.base import ObjectHead
 from gridfs.store.retry import RetryPolicy, persist
 from gridfs.store.s3 import AwsSession, CredentialProvider
 from gridfs.store.s3_bucket import S3Bucket
+
+_SAMPLE = 50
+"""Keys of a first look; three of them are asked whether they may be read."""
 
 _PATIENCE = RetryPolicy(deadline_s=10)
 """Someone waits, who may have mistyped the endpoint."""
@@ -53,20 +57,18 @@ async def reach(bucket: str, path: str, settings: StoreSettings, aws: AwsEnviron
     session = AwsSession(settings.profile)
     told = await persist(lambda: session.bucket_region(bucket, endpoint_url=endpoint_url), _PATIENCE, Random())
     region = told or settings.region or aws.region or "us-east-1"
-    address = BucketAddress(bucket, region, endpoint_url, None, settings.requester_pays)
+    anyone = BucketAddress(bucket, region, endpoint_url, None, settings.requester_pays)
     try:
-        return Reached(address, *await _meant(address, path), told)
+        return Reached(anyone, *await _meant(anyone, path), told)
     except AccessDenied as error:
         credentials = await _credentials(session, settings, aws)
         if credentials is None:
-            raise _not_listable(bucket, path, settings, signed=False) from error
-    address = replace(address, credentials=credentials)
+            raise _refusal(error, bucket, path, settings, signed=False) from error
+    me = replace(anyone, credentials=credentials)
     try:
-        return Reached(address, *await _meant(address, path), told)
+        return Reached(me, *await _meant(me, path), told)
     except AccessDenied as error:
-        if "access denied" not in error.message:  # wrong keys, a wrong clock: that is what the user needs to hear
-            raise
-        raise _not_listable(bucket, path, settings, signed=True) from error
+        raise _refusal(error, bucket, path, settings, signed=True) from error
 
 
 async def region_note(reached: Reached, settings: StoreSettings, aws: AwsEnvironment) -> str | None:
@@ -106,7 +108,9 @@ async def _meant(address: BucketAddress, path: str) -> tuple[str, ObjectHead | N
     client = S3Bucket(address)
     try:
         directory = path if path == "" or path.endswith("/") else path + "/"
-        page = await persist(lambda: client.list_page(directory, most=1), _PATIENCE, Random())
+        page = await persist(lambda: client.list_page(directory, most=_SAMPLE), _PATIENCE, Random())
+        if page.heads:
+            await _check_readable(client, page.heads)
         if page.heads or directory == "":
             return directory, None
         if directory != path:
@@ -117,8 +121,8 @@ async def _meant(address: BucketAddress, path: str) -> tuple[str, ObjectHead | N
         raise NotFound(
             f"there is nothing at s3://{address.bucket}/{path}", remedy="check the prefix; a final slash means a folder"
         )
-    except AccessDenied:
-        if directory == path:
+    except AccessDenied as error:
+        if directory == path or isinstance(error, _NotReadable):
             raise
         head = await _head_of_one(client, path)  # an object may be read by its name where nothing may be listed
         if head is None:
@@ -128,6 +132,18 @@ async def _meant(address: BucketAddress, path: str) -> tuple[str, ObjectHead | N
         await client.aclose()
 
 
+class _NotReadable(AccessDenied):
+    """Its keys may be listed, and none of those that were tried may be read."""
+
+
+async def _check_readable(client: S3Bucket, heads: Sequence[ObjectHead]) -> None:
+    """Raises _NotReadable if neither the first nor the middle nor the last of *heads* may be read."""
+    for head in {heads[0], heads[len(heads) // 2], heads[-1]}:
+        if await _head_of_one(client, head.key) is not None:
+            return
+    raise _NotReadable(f"{client.url}/{heads[0].key} may not be read")
+
+
 async def _head_of_one(client: S3Bucket, key: str) -> ObjectHead | None:
     try:
         return await client.head(key)
@@ -135,13 +151,22 @@ async def _head_of_one(client: S3Bucket, key: str) -> ObjectHead | None:
         return None
 
 
-def _not_listable(bucket: str, path: str, settings: StoreSettings, *, signed: bool) -> AccessDenied:
+def _refusal(
+    error: AccessDenied, bucket: str, path: str, settings: StoreSettings, *, signed: bool
+) -> AccessDenied:
+    """*error*, in words that help: who was refused what, and what there is to try."""
+    if "access denied" not in error.message and not isinstance(error, _NotReadable):
+        return error  # wrong keys, a wrong clock
+    what = "listed, but its objects not read" if isinstance(error, _NotReadable) else "listed"
     who = "neither without nor with your credentials" if signed else "without credentials, and there are none"
-    remedies = ["a single object that may be read can be a source by its whole key"]
+    remedies = []
+    if not isinstance(error, _NotReadable):
+        remedies.append("a single object that may be read can be a source by its whole key")
     if not settings.requester_pays:
         remedies.append("if its readers pay (requester pays), say --requester-pays: AWS then charges you")
     if not signed:
         remedies.append("set --profile or AWS_ACCESS_KEY_ID if you have access" if settings.sign else "leave out "
                         "--no-sign-request if you have access")  # fmt: skip
-    return AccessDenied(f"s3://{bucket}/{path} may not be listed, {who}", remedy="; ".join(remedies))
+    may = "may be" if isinstance(error, _NotReadable) else "may not be"
+    return AccessDenied(f"s3://{bucket}/{path} {may} {what}, {who}", remedy="; ".join(remedies) or None)
 

@@ -1,0 +1,45 @@
+"""What a creation would take, without making anything: `grid datastore create --dry-run`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import trio
+
+from gridfs.config import Paths, ensure_private
+from gridfs.create.creation import ProblemCount
+from gridfs.create.journal import Journal
+from gridfs.create.opening import opened_source
+from gridfs.create.progress import Progress
+from gridfs.create.request import CreateRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a source holds."""
+
+    source: str
+    files: int
+    total_bytes: int
+    problems: tuple[ProblemCount, ...]
+    notes: tuple[str, ...]
+
+
+async def preview(request: CreateRequest, store_url: str, paths: Paths, progress: Progress) -> Preview:
+    """Scans the source of *request* and reads nothing. Raises what create_datastore raises for a source."""
+    parent = ensure_private(paths.state)
+    async with opened_source(request, store_url, paths) as (source, notes):
+        with TemporaryDirectory(dir=parent, prefix="preview-") as directory:
+            journal = Journal(Path(directory) / "journal.sqlite")
+            try:
+                progress.on_phase("scanning")
+                journal.begin_scan()
+                await source.scan(journal)
+                await trio.to_thread.run_sync(journal.end_scan)
+                totals = await trio.to_thread.run_sync(journal.file_totals)
+                problems = tuple(ProblemCount(*row) for row in journal.problem_counts())
+            finally:
+                journal.close()
+        return Preview(source.label, totals.files, totals.total_bytes, problems, notes)
