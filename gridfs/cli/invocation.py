@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gridfs.config import CacheSettings, Environment, Paths, StoreSettings, parse_size
 from gridfs.config_file import ConfigFile, read_config_file
-from gridfs.errors import GridfsError, Interrupted
+from gridfs.errors import GridfsError, InvalidInput, Interrupted
 from gridfs.selection import SelectedStore, StoreFlags, select_store
 
 if TYPE_CHECKING:
@@ -73,16 +73,10 @@ class Invocation:
     ) -> CacheSettings:
         """The caches, from the flags given here, the environment, the configuration file, defaults."""
         environment, file = self.environment, self.config_file
-
-        def size(flag: int | None, variable: str | None, setting: int | None) -> int | None:
-            if flag is not None:
-                return flag
-            return parse_size(variable) if variable else setting
-
         return CacheSettings(
-            directory or Path(environment.cache_dir or file.cache_directory or self.paths.cache).absolute(),
-            size(max_size_bytes, environment.max_cache_size, file.max_cache_size_bytes),
-            size(memory_target_bytes, environment.memory_target, file.memory_target_bytes),
+            Path(directory or environment.cache_dir or file.cache_directory or self.paths.cache).absolute(),
+            _first(max_size_bytes, "GRIDFS_MAX_CACHE_SIZE", environment.max_cache_size, file.max_cache_size_bytes),
+            _first(memory_target_bytes, "GRIDFS_MEMORY_TARGET", environment.memory_target, file.memory_target_bytes),
         )
 
     @asynccontextmanager
@@ -162,3 +156,13 @@ def single_cause(error: BaseException) -> BaseException:
 
 def _is_heeded(number: signal.Signals) -> bool:
     return signal.getsignal(number) is not signal.SIG_IGN
+
+
+def _first(flag: int | None, variable: str, value: str | None, setting: int | None) -> int | None:
+    """The size that counts: the flag's, the environment variable's, the configuration file's."""
+    if flag is not None or value is None:
+        return setting if flag is None else flag
+    try:
+        return parse_size(value)
+    except InvalidInput as error:
+        raise InvalidInput(f"{variable}: {error.message}", remedy=error.remedy) from error
