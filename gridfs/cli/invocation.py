@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gridfs.config import CacheSettings, Environment, Paths, StoreSettings, parse_size
 from gridfs.config_file import ConfigFile, read_config_file
-from gridfs.errors import GridfsError, InvalidInput, Interrupted
+from gridfs.errors import GridfsError, Interrupted, InvalidInput
 from gridfs.selection import SelectedStore, StoreFlags, select_store
 
 if TYPE_CHECKING:
