@@ -1,0 +1,168 @@
+"""Mounts of a user who is not root, by fusermount3: the FUSE mount itself is at the path, and there is no veil."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.daemons import wait_for_end
+from tests.support.data import ramp
+from tests.support.user import OrdinaryUser
+
+REPOSITORY = str(Path(__file__).parents[2])
+
+
+HIDE_FUSE = """
+set -e
+mode=$1; shift
+mount -t tmpfs none /mnt
+mkdir /mnt/dev
+for name in null zero urandom; do touch /mnt/dev/$name; mount --bind /dev/$name /mnt/dev/$name; done
+if [ "$mode" ]; then mknod -m "$mode" /mnt/dev/fuse c 10 229; fi
+mount --rbind /mnt/dev /dev
+exec "$@"
+"""
+
+
+@pytest.fixture
+def user(an_ordinary_user: OrdinaryUser) -> Iterator[OrdinaryUser]:
+    """Someone with a datastore `data` and directories to mount it on; their mounts end with the test."""
+    source = an_ordinary_user.home / "source"
+    for path in (source, an_ordinary_user.home / "first", an_ordinary_user.home / "second"):
+        path.mkdir()
+        os.chown(path, an_ordinary_user.uid, an_ordinary_user.gid)
+    (source / "file").write_bytes(ramp(500_000))
+    (source / "file").chmod(0o644)
+    (source / "script").write_text("#!/bin/sh\nid -u\n")
+    (source / "script").chmod(0o755)
+    succeeded(grid(an_ordinary_user, "datastore", "create", source, "--name", "data"))
+    yield an_ordinary_user
+    pids = [record["pid"] for record in records(an_ordinary_user)]
+    for mountpoint in ("first", "second"):
+        grid(an_ordinary_user, "unmount", "--lazy", an_ordinary_user.home / mountpoint)
+    for pid in pids:
+        wait_for_end(pid)
+
+
+def grid(user: OrdinaryUser, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return user.run([user.python, "-m", "gridfs", *arguments], environment={"PYTHONPATH": REPOSITORY})
+
+
+def succeeded(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def records(user: OrdinaryUser) -> list[dict[str, Any]]:
+    """What the user's registry holds, read as root."""
+    directory = user.home / "run" / "gridfs" / "mounts"
+    return [json.loads(path.read_text()) for path in sorted(directory.glob("*/record.json"))]
+
+
+def failed(done: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for text in said:
+        assert text in done.stderr
+
+
+def test_mount_read_execute_and_unmount(user: OrdinaryUser) -> None:
+    mount = user.home / "first"
+    succeeded(grid(user, "mount", "data", mount))
+    (record,) = records(user)
+    assert (record["fuse_path"], record["zero_open"], record["veil_device"]) == (str(mount), True, None)
+    assert record["veil"] == "off: only root may mount one"
+    assert record["read_ahead"].startswith("128, not 4096 (")
+    assert succeeded(user.run(["cmp", mount / "file", user.home / "source" / "file"])) == ""
+    assert succeeded(user.run([mount / "script"])) == f"{user.uid}\n"
+    assert succeeded(user.run(["stat", "-c", "%u %g %a", mount / "script"])) == f"{user.uid} {user.gid} 555\n"
+    succeeded(grid(user, "unmount", mount))
+    wait_for_end(record["pid"])
+    assert succeeded(user.run(["ls", mount])) == ""
+    assert records(user) == []
+
+
+def test_second_path_is_a_second_daemon_on_the_same_cache(user: OrdinaryUser) -> None:
+    for mountpoint in ("first", "second"):
+        succeeded(grid(user, "mount", "data", user.home / mountpoint))
+    one, other = records(user)
+    assert one["pid"] != other["pid"]
+    assert one["cache_directory"] == other["cache_directory"]
+    assert {one["target"], other["target"]} == {str(user.home / "first"), str(user.home / "second")}
+    succeeded(grid(user, "unmount", "data"))
+    assert records(user) == []
+
+
+def test_datastores_that_can_not_be_made(user: OrdinaryUser) -> None:
+    failed(grid(user, "mount", "data"), 5, "/datastores/data can't be made", "sudo install -d", "grid mount data DIR")
+
+
+def test_allow_other_that_is_not_permitted(user: OrdinaryUser) -> None:
+    done = grid(user, "mount", "--allow-other", "data", user.home / "first")
+    failed(done, 5, "--allow-other is not permitted", "user_allow_other")
+
+
+def test_mountpoint_of_someone_else(user: OrdinaryUser) -> None:
+    failed(grid(user, "mount", "data", "/srv"), 5, "/srv is not yours")
+
+
+def test_busy_and_lazy(user: OrdinaryUser) -> None:
+    mount = user.home / "first"
+    succeeded(grid(user, "mount", "data", mount))
+    (record,) = records(user)
+    command = user.command(["sh", "-c", 'exec 3< "$1"; echo; read x; wc -c <&3', "sh", mount / "file"])
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=user.environment(), text=True
+    ) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        failed(grid(user, "unmount", mount), 4, f"{mount} is in use by sh (pid {reader.pid}", "--lazy")
+        succeeded(grid(user, "unmount", "--lazy", mount))
+        assert reader.communicate("\n")[0].strip() == "500000"
+    wait_for_end(record["pid"])
+
+
+def test_killed_daemon_is_replaced(user: OrdinaryUser) -> None:
+    mount = user.home / "first"
+    succeeded(grid(user, "mount", "data", mount))
+    (record,) = records(user)
+    os.kill(record["pid"], 9)
+    wait_for_end(record["pid"])
+    assert "not connected" in user.run(["ls", mount]).stderr
+    succeeded(grid(user, "mount", "data", mount))
+    assert succeeded(user.run(["cmp", mount / "file", user.home / "source" / "file"])) == ""
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "said"),
+    [("600", 5, "may not be opened (Permission denied)"), ("", 10, "does not exist; load the kernel module")],
+)
+def test_fuse_that_is_missing_or_not_permitted(user: OrdinaryUser, mode: str, code: int, said: str) -> None:
+    """In a namespace where /dev/fuse is root's alone, or where there is none."""
+    become = user.prefix.index("setpriv")
+    grid_mount = [user.python, "-m", "gridfs", "mount", "data", user.home / "first"]
+    done = subprocess.run(
+        [
+            *user.prefix[:become],
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            HIDE_FUSE,
+            "sh",
+            mode,
+            *user.prefix[become:],
+            *grid_mount,
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=user.environment({"PYTHONPATH": REPOSITORY}),
+    )
+    failed(done, code, "/dev/fuse", said)
