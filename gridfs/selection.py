@@ -17,8 +17,10 @@ beats them.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from gridfs.config import Environment, Paths, StoreSettings
 from gridfs.config_file import ConfigFile
@@ -103,14 +105,15 @@ def normalised_url(url: str, origin: str) -> str:
     if scheme == "file":
         if not rest.startswith("/"):
             raise InvalidInput(f"{origin} '{url}' has no absolute path", remedy="write it as file:///path")
-        return _file_url(Path(rest))
+        return _file_url(Path(unquote(rest, errors="surrogateescape")))
     if not rest.strip("/"):
         raise InvalidInput(f"{origin} '{url}' names no bucket", remedy=f"write it as {scheme}://bucket/prefix")
     return f"{scheme}://{rest.rstrip('/')}"
 
 
 def _file_url(path: Path) -> str:
-    return f"file://{path.absolute()}"
+    """The address of *path*, with what an address can't hold as %XX, as the store itself spells it."""
+    return "file://" + quote(os.fsencode(path.absolute()), safe="/")
 
 
 def _reached_by(settings: StoreSettings, flags: StoreFlags, environment: Environment) -> StoreSettings:

@@ -74,6 +74,12 @@ def test_relative_paths_become_absolute(tmp_path, monkeypatch):
         assert select(StoreFlags(store=text)).settings.url == f"file://{tmp_path}/store"
 
 
+def test_paths_that_look_like_addresses(tmp_path):
+    """`%` in a path means itself, and in an address it is the store's own spelling."""
+    assert select(StoreFlags(store="/a b/100%25")).settings.url == "file:///a%20b/100%2525"
+    assert select(StoreFlags(store="file:///a%20b/100%2525")).settings.url == "file:///a%20b/100%2525"
+
+
 REFUSED = {
     "two stores": (StoreFlags(store="/a", cluster="lab"), "--store and --cluster both name a store"),
     "unknown name": (
