@@ -123,7 +123,7 @@ def carry_out(invocation: Invocation, request: CreateRequest, selected: Selected
         return invocation.run(work, after_signal=CONTINUE)
     except GridfsError as error:
         if not isinstance(error, Interrupted) and _is_kept(invocation, request, selected):
-            say(f"W{CONTINUE[1:]}.")
+            say(f"{CONTINUE[0].upper()}{CONTINUE[1:]}.")
         raise
 
 
