@@ -7,20 +7,20 @@ import click
 from gridfs.cli.groups import Lazy, LazyGroup
 from gridfs.cli.invocation import Invocation
 
-_LIFE = "gridfs.cli.life"
+_SHOW, _READBACK, _REMOVE = "gridfs.cli.show", "gridfs.cli.readback", "gridfs.cli.remove"
 COMMANDS = {
     "create": Lazy("gridfs.cli.create", "create", "Make a version of a folder, a bucket or an archive."),
     "list": Lazy("gridfs.cli.listing", "list_", "List datastores; the same as `grid datastore`."),
-    "versions": Lazy(_LIFE, "versions", "All versions of a datastore."),
-    "show": Lazy(_LIFE, "show", "One version: source, counts, hashes, what could not be represented."),
-    "files": Lazy(_LIFE, "files", "The files of a version."),
-    "diff": Lazy(_LIFE, "diff", "What differs between two versions."),
-    "download": Lazy(_LIFE, "download", "Copy files of a version to a directory, without a mount."),
-    "verify": Lazy(_LIFE, "verify", "Read a version back and compare checksums."),
+    "versions": Lazy(_SHOW, "versions", "All versions of a datastore."),
+    "show": Lazy(_SHOW, "show", "One version: source, counts, hashes, what could not be represented."),
+    "files": Lazy(_SHOW, "files", "The files of a version."),
+    "diff": Lazy(_SHOW, "diff", "What differs between two versions."),
+    "download": Lazy(_READBACK, "download", "Copy files of a version to a directory, without a mount."),
+    "verify": Lazy(_READBACK, "verify", "Read a version back and compare checksums."),
     "resume": Lazy("gridfs.cli.resume", "resume", "Continue a creation that was interrupted."),
     "clearcache": Lazy("gridfs.cli.resume", "clearcache", "Forget interrupted creations."),
-    "delete": Lazy(_LIFE, "delete", "Delete a version."),
-    "gc": Lazy(_LIFE, "gc", "Remove what no version needs any more."),
+    "delete": Lazy(_REMOVE, "delete", "Delete a version."),
+    "gc": Lazy(_REMOVE, "gc", "Remove what no version needs any more."),
 }
 
 

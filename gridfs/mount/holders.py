@@ -31,7 +31,7 @@ def holders(mountpoint: Path, proc: Path = Path("/proc")) -> list[Holder]:
     for name in sorted(filter(str.isdigit, os.listdir(proc)), key=int):
         path = next(_held(proc / name, str(mountpoint)), None)
         if path is not None:
-            found.append(Holder(int(name), _command(proc / name), path))
+            found.append(Holder(int(name), command_of(proc / name), path))
     return found
 
 
@@ -71,7 +71,8 @@ def _descriptors(process: Path) -> list[Path]:
         return []
 
 
-def _command(process: Path) -> str:
+def command_of(process: Path) -> str:
+    """The name of the program that runs as *process*, a directory of /proc."""
     try:
         return (process / "comm").read_text(errors="replace").strip()
     except OSError:

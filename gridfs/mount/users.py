@@ -9,9 +9,11 @@ a later run the start of another daemon, and never a reader its bytes.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gridfs.mount.holders import Holder, command_of
 from gridfs.mount.mounts import current, uses_of
 
 
@@ -46,17 +48,19 @@ def may_release(use: Use) -> bool:
 
 def uses(fuse_path: Path, devices: frozenset[str]) -> tuple[bool, bool]:
     """Whether the file system is visible in this mount namespace, and in any other that may be looked into."""
-    here = bool(uses_of(fuse_path, devices, current()))
-    own = os.readlink("/proc/self/ns/mnt")
-    seen = {own}
+    return bool(uses_of(fuse_path, devices, current())), any(others_with(fuse_path, devices))
+
+
+def others_with(fuse_path: Path, devices: frozenset[str]) -> Iterator[Holder]:
+    """The first process of each other mount namespace in which the file system is visible: of a run, its command."""
+    seen = {os.readlink("/proc/self/ns/mnt")}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             namespace = os.readlink(f"/proc/{pid}/ns/mnt")
             if namespace in seen:
                 continue
             seen.add(namespace)
-            if uses_of(fuse_path, devices, current(pid)):
-                return here, True
+            for mounted in uses_of(fuse_path, devices, current(pid))[:1]:
+                yield Holder(int(pid), command_of(Path("/proc", pid)), str(mounted.mountpoint))
         except OSError:  # ended meanwhile, or another user's
             continue
-    return here, False

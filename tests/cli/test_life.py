@@ -1,0 +1,168 @@
+"""The life of a version as a person sees it: looked at, compared, downloaded, verified, deleted, collected."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from gridfs.config import Paths
+from tests.cli.conftest import Grid, files_below
+from tests.support.data import ramp
+
+
+@pytest.fixture
+def pets(grid: Grid, folder: Path) -> Path:
+    """The folder, and two versions of it as `pets`: in the second a file was changed, one added, one removed."""
+    os.symlink("cats/1.jpg", folder / "best")
+    (folder / "cats" / "1.jpg").chmod(0o755)
+    grid("datastore", "create", folder, "--name", "pets").succeeded()
+    (folder / "cats" / "2.jpg").write_bytes(ramp(20_001, 9))
+    (folder / "dogs").mkdir()
+    (folder / "dogs" / "3.jpg").write_bytes(ramp(100))
+    (folder / "empty").unlink()
+    grid("datastore", "create", folder, "--name", "pets").succeeded()
+    return folder
+
+
+def objects_in(paths: Paths) -> set[str]:
+    store = paths.data / "store" / "datastores"
+    return {name for name in files_below(store) if "/objects/" in name or "/manifests/" in name}
+
+
+def test_versions_and_show(grid, pets):
+    listed = grid("datastore", "versions", "Pets", "-o", "json").json
+    assert [(each["version"], each["status"], each["deleted_at"]) for each in listed] == [
+        (1, "available", None),
+        (2, "available", None),
+    ]
+    shown = grid("datastore", "show", "pets@1", "-o", "json").json
+    assert shown["source"] == str(pets)
+    assert (shown["file_count"], shown["symlink_count"], shown["total_bytes"]) == (3, 1, 70_000)
+    assert shown["problems"] == []
+    plain = grid("datastore", "show", "pets").succeeded().out
+    assert "version           2\n" in plain
+    assert shown["manifest_sha256"] not in plain
+
+
+def test_show_reports_what_could_not_be_kept(grid, folder):
+    os.mkfifo(folder / "pipe")
+    grid("datastore", "create", folder, "--name", "pets").succeeded()
+    assert "not kept: fifo: pipe" in grid("datastore", "show", "pets").succeeded().out
+    assert [each["name"] for each in grid("datastore", "show", "pets", "-o", "json").json["problems"]] == ["pipe"]
+
+
+def test_files(grid, pets):
+    listed = grid("datastore", "files", "pets@1", "-o", "json").json
+    assert [(each["path"], each["kind"], each["size_bytes"]) for each in listed] == [
+        ("best", "symlink", 10),
+        ("cats", "directory", 0),
+        ("empty", "file", 0),
+        ("cats/1.jpg", "file", 50_000),
+        ("cats/2.jpg", "file", 20_000),
+    ]
+    lines = grid("datastore", "files", "pets", "cats/").succeeded().out.splitlines()
+    assert [line.split()[0] + " " + line.split()[-1] for line in lines] == ["50000 cats/1.jpg", "20001 cats/2.jpg"]
+    assert "best -> cats/1.jpg" in grid("datastore", "files", "pets").succeeded().out
+    assert grid("datastore", "files", "pets", "dogs/3.jpg").succeeded().out.split()[-1] == "dogs/3.jpg"
+    grid("datastore", "files", "pets@1", "dogs").failed(3, "dogs", "pets@1")
+    grid("datastore", "files", "pets@1", "../x").failed(2, "../x")
+
+
+def test_diff(grid, pets):
+    ended = grid("datastore", "diff", "pets@1", "pets").succeeded()
+    assert ended.out.splitlines() == ["+ dogs", "- empty", "M cats/2.jpg", "+ dogs/3.jpg"]
+    assert "4 differences" in ended.err
+    reverse = grid("datastore", "diff", "pets@2", "pets@1", "-o", "json").json
+    assert [(each["path"], each["change"]) for each in reverse] == [
+        ("dogs", "removed"),
+        ("empty", "added"),
+        ("cats/2.jpg", "content"),
+        ("dogs/3.jpg", "removed"),
+    ]
+    assert reverse[2]["old"]["size_bytes"] == 20_001
+    assert grid("datastore", "diff", "pets@1", "pets@1").succeeded().out == ""
+
+
+def test_download(grid, pets, tmp_path):
+    grid("datastore", "download", "pets", tmp_path / "all").succeeded()
+    for name in ("cats/1.jpg", "cats/2.jpg", "dogs/3.jpg"):
+        source, copy = pets / name, tmp_path / "all" / name
+        assert copy.read_bytes() == source.read_bytes()
+        assert copy.stat().st_mtime_ns == source.stat().st_mtime_ns
+        assert copy.stat().st_mode & 0o111 == source.stat().st_mode & 0o111
+    assert os.readlink(tmp_path / "all" / "best") == "cats/1.jpg"
+    assert files_below(tmp_path / "all") == files_below(pets)
+    again = grid("datastore", "download", "pets", tmp_path / "all", "-o", "json").json
+    assert (again["fetched_files"], again["present_files"]) == (0, 3)
+    grid("datastore", "download", "pets@1", "cats", tmp_path / "cats").succeeded()
+    assert files_below(tmp_path / "cats") == {"1.jpg", "2.jpg"}
+    grid("datastore", "download", "pets", "dogs/3.jpg", ".", cwd=tmp_path / "cats").succeeded()
+    assert (tmp_path / "cats" / "3.jpg").read_bytes() == ramp(100)
+    grid("datastore", "download", "pets@1", tmp_path / "all").failed(2, "cats/2.jpg", "remove it")
+    grid("datastore", "download", "pets", "nothing", tmp_path / "x").failed(3, "nothing")
+    assert not (tmp_path / "x").exists()
+
+
+def test_verify_names_what_is_wrong(grid, pets, private_dirs):
+    grid("datastore", "verify", "pets").succeeded()
+    assert grid("datastore", "verify", "pets@1", "--sample", "50%", "-o", "json").json["sound"]
+    for name in objects_in(private_dirs):
+        if "/objects/" in name:
+            path = private_dirs.data / "store" / "datastores" / name
+            path.chmod(0o644)
+            path.write_bytes(path.read_bytes()[:-1] + b"?")
+    ended = grid("datastore", "verify", "pets@1")
+    assert ended.code == 7
+    assert "cats/2.jpg: differs from what was stored" in ended.out
+    assert "pets@1 is damaged" in ended.err
+
+
+def test_delete_keeps_the_number_and_the_others(grid, pets, tmp_path):
+    grid("datastore", "delete", "--name", "pets").failed(2, "--version")
+    grid("datastore", "delete", "--name", "pets", "--version", "2").failed(2, "--yes")
+    grid("datastore", "delete", "--name", "pets", "--version", "7", "--yes").failed(3, "1, 2")
+    deleted = grid("datastore", "delete", "--name", "pets", "--version", "2", "--yes", "-o", "json").json
+    assert (deleted["name"], deleted["version"]) == ("pets", 2)
+    assert [each["version"] for each in grid("datastore", "-o", "json").json] == [1]
+    grid("datastore", "show", "pets@2").failed(3, "deleted")
+    grid("datastore", "download", "pets", tmp_path / "first").succeeded()
+    assert "empty" in files_below(tmp_path / "first")
+    assert grid("datastore", "create", pets, "--name", "pets", "-o", "json").json["version"] == 3
+    assert "deleted" in grid("datastore", "versions", "pets").succeeded().out
+
+
+def test_gc_removes_what_was_deleted_and_nothing_else(grid, pets, private_dirs, tmp_path):
+    before = objects_in(private_dirs)
+    grid("datastore", "gc").succeeded()
+    assert objects_in(private_dirs) == before
+    grid("datastore", "delete", "pets@1", "--yes").succeeded()
+    grid("datastore", "gc").succeeded()
+    assert objects_in(private_dirs) == before
+    age_by_days(private_dirs.data / "store", 8)
+    (dry,) = grid("datastore", "gc", "--dry-run", "-o", "json").json
+    assert (dry["waiting_objects"] > 0, dry["removed_objects"]) == (True, 0)
+    grid("datastore", "gc", "pets").succeeded()
+    assert objects_in(private_dirs) == before
+    (removed,) = grid("datastore", "gc", "--grace", "0", "-o", "json").json
+    assert removed["removed_objects"] == dry["waiting_objects"]
+    assert len(objects_in(private_dirs)) == len(before) - removed["removed_objects"]
+    grid("datastore", "verify", "pets").succeeded()
+    grid("datastore", "download", "pets", tmp_path / "still").succeeded()
+    assert files_below(tmp_path / "still") == files_below(pets)
+    grid("datastore", "gc", "petz").failed(3, "petz", "pets")
+
+
+def age_by_days(store: Path, days: float) -> None:
+    """Makes everything in a directory store older; its time is that of its files."""
+    then_s = time.time() - days * 86_400
+    for path in store.rglob("*"):
+        if path.is_file():
+            os.utime(path, (then_s, then_s))
+
+
+@pytest.mark.parametrize("command", ["versions", "show", "files", "verify"])
+def test_names_that_are_not_there(grid, pets, command):
+    grid("datastore", command, "pest").failed(3, "pest", "pets")
