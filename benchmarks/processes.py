@@ -69,7 +69,7 @@ def run_job(name: str, job: Mapping[str, Any], python: str | Path = sys.executab
     except ValueError as error:
         raise Failed(last_words(errors) or f"{name}.py: exit code {process.returncode}") from error
     if "failure" in result:
-        raise Failed(result["failure"])
+        raise Failed(result["failure"].splitlines()[0][:300])
     return result
 
 

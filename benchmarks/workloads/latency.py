@@ -89,6 +89,6 @@ def _warm(bench: Bench) -> None:
             with bench.attempt("a", "warm", name):
                 for access in WARM_ACCESSES:
                     found = bench.files_job(
-                        dataset, roots[name], files, access=access, passes=WARM_PASSES, whole=False, limit_s=4.0
+                        dataset, roots[name], files, access=access, passes=WARM_PASSES, whole=False, limit_s=1.5
                     )
                     bench.record.add_latencies(Key("a", "warm", name, access), found["latencies_us"])
