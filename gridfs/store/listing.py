@@ -2,9 +2,9 @@
 
 A listing is sequential by nature: each page says where the next begins, and 1,000 keys a page at 30 ms are 33,000
 keys a second. But it may begin after any string. So the range of all keys is cut into ranges that are listed side by
-side: whenever a page has come, and more is to come, and a lister is idle, the lister that has the page gives away all
-but the first part of what is left of its range (keyspace.py says where to cut). Prefixes need no treatment of their
-own: a cut falls between two directories as well as inside one.
+side: whenever a page has come, and more is to come, and listers are idle, the lister that has the page gives away all
+but the first part of what is left of its range. keyspace.py says where to cut, and how much may be left. Prefixes need
+no treatment of their own: a cut falls between two directories as well as inside one.
 
 Every page is asked for by the last key before it, never by a token: a page that was interrupted or malformed is asked
 for again, and nothing is lost or doubled. A server whose pages are not in order (S3's directory buckets) is listed by
@@ -22,7 +22,7 @@ from typing import TypeAlias
 import trio
 
 from gridfs.store.base import ObjectHead
-from gridfs.store.keyspace import split_points
+from gridfs.store.keyspace import pages_left, split_points
 from gridfs.store.retry import RetryPolicy, persist
 
 LISTERS = 32
@@ -119,6 +119,7 @@ class _Listing:
 
     async def _list(self, keys: _Range) -> None:
         token: str | None = None
+        start, pages = keys.after, 0
         while True:
             page = await self.fetch(keys.after, token)
             heads, ended = _inside(page, keys)
@@ -131,26 +132,23 @@ class _Listing:
                 self._idle += 1  # before the delivery: the next request need not wait for it
                 await self._deliver(heads)
                 return
+            pages += 1
             self._note_characters(heads)
-            self._give_away(keys)
+            self._give_away(keys, start, heads[0].key, pages)
             await self._deliver(heads)
 
-    def _give_away(self, keys: _Range) -> None:
+    def _give_away(self, keys: _Range, start: str, first: str, pages: int) -> None:
         """Cuts what is left of *keys* into as many ranges as there are idle listers, and one for itself."""
-        if self._idle <= 0:
-            return
-        points = self._cuts(keys)
+        skip = len(self._prefix)  # which all keys share
+        last, end = keys.after[skip:], keys.end[skip:] if keys.end is not None else None
+        left = pages_left(start[skip:], last, end, pages, self._alphabet)
+        count = int(min(self._idle, max(left, pages - 1)))  # an estimate that was too low is not believed for long
+        points = [self._prefix + cut for cut in split_points(first[skip:], last, end, count, self._alphabet)]
         ends = [*points[1:], keys.end]
         for after, end in zip(points, ends, strict=False):
             self._start(_Range(after, end))
         if points:
             keys.end = points[0]
-
-    def _cuts(self, keys: _Range) -> list[str]:
-        """In the part of the keys behind the prefix, which all of them share."""
-        skip = len(self._prefix)
-        end = keys.end[skip:] if keys.end is not None else None
-        return [self._prefix + point for point in split_points(keys.after[skip:], end, self._idle, self._alphabet)]
 
     def _note_characters(self, heads: Sequence[ObjectHead]) -> None:
         skip = len(self._prefix)
