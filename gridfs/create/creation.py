@@ -24,6 +24,7 @@ from gridfs.catalog import Catalog
 from gridfs.catalog_keys import manifest_key, object_key
 from gridfs.catalog_lease import Lease
 from gridfs.config import BLOCK_SIZE_BYTES, PACK_SIZE_BYTES, Paths
+from gridfs.create.arrive import Arriving, Expected, refuse_clash
 from gridfs.create.compose import write_manifest
 from gridfs.create.groups import single_error
 from gridfs.create.journal import Journal
@@ -32,8 +33,8 @@ from gridfs.create.progress import Progress
 from gridfs.create.protection import Protection, forget_what_is_gone, protected
 from gridfs.create.publish import Publisher, PublishSettings
 from gridfs.create.request import CreateRequest
-from gridfs.create.reuse import take_over
-from gridfs.create.source import ListedSource, SourceTotals
+from gridfs.create.reuse import learn, take_over
+from gridfs.create.source import Source, SourceTotals, StreamedSource
 from gridfs.create.workplace import claimed, discard
 from gridfs.errors import GridfsError, InvalidInput, SourceProblem
 from gridfs.manifest.reader import Manifest
@@ -88,7 +89,7 @@ async def create_datastore(
 
 async def _create(
     request: CreateRequest,
-    source: ListedSource,
+    source: Source,
     notes: tuple[str, ...],
     store: ObjectStore,
     paths: Paths,
@@ -97,7 +98,8 @@ async def _create(
     pack_size_bytes: int,
 ) -> CreateResult:
     with claimed(paths, request, store.url) as directory:
-        journal = Journal(directory / "journal.sqlite")
+        on_clash = refuse_clash(source.label) if isinstance(source, StreamedSource) else None
+        journal = Journal(directory / "journal.sqlite", on_clash=on_clash)
         settings = PublishSettings(
             block_size_bytes,
             lambda object_id: object_key(request.name, object_id),
@@ -120,7 +122,7 @@ class _Creation:
     def __init__(
         self,
         request: CreateRequest,
-        source: ListedSource,
+        source: Source,
         store: ObjectStore,
         journal: Journal,
         directory: Path,
@@ -145,6 +147,8 @@ class _Creation:
 
     async def _run(self, protection: Protection) -> CreateResult:
         await forget_what_is_gone(self._catalog, self._journal, self._settings.key_of)
+        if isinstance(self._source, StreamedSource):
+            return await self._arrive(self._source, protection)
         self._progress.on_phase("scanning")
         async with self._reporting_scan():
             self._journal.begin_scan()
@@ -156,8 +160,10 @@ class _Creation:
             self._refuse_problems()
         if self._request.mode is Mode.NO_COPY:
             return await self._finish(protection, sent_bytes=0, reused=SourceTotals(0, 0))
-        if protection.base is not None:
-            await self._take_over(protection.base)
+        async with self._base_manifest(protection.base) as manifest:
+            if manifest is not None:
+                by_path = not self._request.checksum
+                await trio.to_thread.run_sync(partial(take_over, self._journal, manifest, by_path=by_path))
         unread = await trio.to_thread.run_sync(self._journal.totals, False)
         reused = await trio.to_thread.run_sync(self._journal.totals, True)
         self._progress.on_total(unread.files, unread.total_bytes)
@@ -166,6 +172,24 @@ class _Creation:
         await publisher.run()
         return await self._finish(protection, publisher.sent_bytes, reused)
 
+    async def _arrive(self, source: StreamedSource, protection: Protection) -> CreateResult:
+        journal, by_path = self._journal, not self._request.checksum
+        async with self._base_manifest(protection.base) as manifest:
+            if manifest is not None:
+                await trio.to_thread.run_sync(partial(learn, journal, manifest, by_path=False))
+            self._progress.on_phase("reading")
+            journal.begin_scan()
+            expected = Expected(journal, manifest if by_path else None)
+            arriving = Arriving(journal, self._store, self._settings, self._progress, expected)
+            await arriving.run(source)
+        await trio.to_thread.run_sync(journal.end_scan)
+        if not journal.has_entries():
+            self._refuse_empty()
+        if self._request.strict:
+            self._refuse_problems()
+        reused = SourceTotals(arriving.reused_files, arriving.reused_bytes)
+        return await self._finish(protection, arriving.sent_bytes, reused)
+
     async def _finish(self, protection: Protection, sent_bytes: int, reused: SourceTotals) -> CreateResult:
         self._progress.on_phase("writing the manifest")
         await self._store.sync()
@@ -173,15 +197,16 @@ class _Creation:
         problems = tuple(ProblemCount(*row) for row in self._journal.problem_counts())
         return CreateResult(version, sent_bytes, reused.files, reused.total_bytes, problems)
 
-    async def _take_over(self, base: Version) -> None:
-        if base.mode is not Mode.COPY:
+    @asynccontextmanager
+    async def _base_manifest(self, base: Version | None) -> AsyncIterator[Manifest | None]:
+        """The manifest of the version before, if this one can take anything over from it."""
+        if base is None or base.mode is not Mode.COPY:
+            yield None
             return
         self._progress.on_phase(f"comparing with version {base.version}")
-        manifest = Manifest.open(await self._catalog.fetch_manifest(base, self._cache))
-        with manifest:
-            if manifest.info.block_size_bytes == self._settings.block_size_bytes:
-                by_path = not self._request.checksum
-                await trio.to_thread.run_sync(partial(take_over, self._journal, manifest, by_path=by_path))
+        with Manifest.open(await self._catalog.fetch_manifest(base, self._cache)) as manifest:
+            same_blocks = manifest.info.block_size_bytes == self._settings.block_size_bytes
+            yield manifest if same_blocks else None
 
     async def _commit(self, lease: Lease) -> Version:
         path = self._directory / "manifest.sqlite"

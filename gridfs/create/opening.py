@@ -9,23 +9,26 @@ from urllib.parse import unquote
 
 import trio
 
-from gridfs.config import AwsEnvironment, Paths, StoreSettings
+from gridfs.config import AwsEnvironment, Paths, StoreSettings, ensure_private
+from gridfs.create.archive import http_archive, local_archive
 from gridfs.create.bucket_keys import Selection
 from gridfs.create.folder import local_source
 from gridfs.create.request import CreateRequest, SourceKind
-from gridfs.create.source import ListedSource
-from gridfs.errors import InvalidInput, Unsupported
+from gridfs.create.source import ListedSource, Source
+from gridfs.errors import InvalidInput
 from gridfs.model import SourceBucket
 
 
 @asynccontextmanager
 async def opened_source(
     request: CreateRequest, store_url: str, paths: Paths
-) -> AsyncIterator[tuple[ListedSource, tuple[str, ...]]]:
+) -> AsyncIterator[tuple[Source, tuple[str, ...]]]:
     """The source of *request*, and what its user should know about it. *store_url*: where the version will be kept."""
     if request.kind is not SourceKind.BUCKET and (request.include or request.exclude):
         raise InvalidInput(f"--include and --exclude can't be used with '{request.source}'", remedy="give a bucket")
-    if request.kind is SourceKind.LOCAL:
+    if request.kind is SourceKind.LOCAL and request.extract:
+        yield local_archive(Path(request.source), ensure_private(paths.state)), ()
+    elif request.kind is SourceKind.LOCAL:
         leave_out = [paths.state, paths.cache, paths.runtime]
         if store_url.startswith("file://"):
             leave_out.append(Path(unquote(store_url[len("file://") :])))
@@ -34,10 +37,10 @@ async def opened_source(
         async with _bucket(request) as opened:
             yield opened
     else:
-        raise Unsupported(f"{request.source} can't be a source yet", remedy="give a local folder or a bucket")
+        yield http_archive(request.source, ensure_private(paths.state)), ()
 
 
-def bucket_of(source: ListedSource) -> SourceBucket:
+def bucket_of(source: Source) -> SourceBucket:
     """Where the bytes of a no-copy version of *source* lie. Raises InvalidInput when that is no bucket."""
     bucket = getattr(source, "bucket", None)
     if not isinstance(bucket, SourceBucket):

@@ -14,6 +14,8 @@ from gridfs.create.journal import Journal
 from gridfs.create.opening import opened_source
 from gridfs.create.progress import Progress
 from gridfs.create.request import CreateRequest
+from gridfs.create.source import StreamedSource
+from gridfs.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,11 @@ async def preview(request: CreateRequest, store_url: str, paths: Paths, progress
     """Scans the source of *request* and reads nothing. Raises what create_datastore raises for a source."""
     parent = ensure_private(paths.state)
     async with opened_source(request, store_url, paths) as (source, notes):
+        if isinstance(source, StreamedSource):
+            raise InvalidInput(
+                f"--dry-run can't be used with '{request.source}'",
+                remedy="an archive tells what it holds while it is read",
+            )
         with TemporaryDirectory(dir=parent, prefix="preview-") as directory:
             journal = Journal(Path(directory) / "journal.sqlite")
             try:

@@ -99,6 +99,19 @@ def take_over(journal: Journal, manifest: Manifest, *, by_path: bool) -> None:
 
     What is to be packed anew is given to nobody. To be called after a scan, in one thread.
     """
+    learn(journal, manifest, by_path=by_path)
+    sizes = journal.base_object_sizes()
+    extents = (
+        (position, row.object, row.offset, row.size)
+        for position, row in enumerate(journal.rows())
+        if row.object is not None and row.offset is not None
+    )
+    journal.forget_contents_of(to_repack(measure(extents, sizes)))
+    journal.commit()
+
+
+def learn(journal: Journal, manifest: Manifest, *, by_path: bool) -> None:
+    """The part of `take_over` that decides nothing: all that a source that can't be read again can do."""
     block_size = manifest.info.block_size_bytes
     numbers: dict[int, int] = {}  # of the manifest's object -> of the journal's
     batch: list[BaseFile] = []
@@ -116,13 +129,6 @@ def take_over(journal: Journal, manifest: Manifest, *, by_path: bool) -> None:
             journal.add_base_files(batch, by_path=by_path)
             batch.clear()
     journal.add_base_files(batch, by_path=by_path)
-    sizes = journal.base_object_sizes()
-    extents = (
-        (position, row.object, row.offset, row.size)
-        for position, row in enumerate(journal.rows())
-        if row.object is not None and row.offset is not None
-    )
-    journal.forget_contents_of(to_repack(measure(extents, sizes)))
     journal.commit()
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from gridfs.model import Kind, Problem
 
@@ -143,6 +143,7 @@ class Arrivals(Protocol):
         ...
 
 
+@runtime_checkable
 class StreamedSource(Protocol):
     """Something whose content passes by once."""
 

@@ -31,6 +31,12 @@ class Place:
         sizes = {"block_size_bytes": BLOCK, "pack_size_bytes": PACK} if small else {}
         return await create_datastore(request, self.store, self.paths, Silent(), **sizes)
 
+    async def create_from(self, url: str, **options: bool) -> CreateResult:
+        """Of an address, with small blocks and packs."""
+        request = CreateRequest("set", url, **options)  # type: ignore[arg-type]
+        sizes = {"block_size_bytes": BLOCK, "pack_size_bytes": PACK}
+        return await create_datastore(request, self.store, self.paths, Silent(), **sizes)
+
     async def tree(self, version: int | None = None) -> StoredTree:
         return await stored_tree(self.store, self.paths, VersionSpec("set", version))
 

@@ -1,0 +1,180 @@
+"""Streams out of gzip, bzip2, xz and zstd, told by their first bytes; in bounded memory both ways.
+
+Several streams one after another are one (that is what `cat a.gz b.gz` makes, and pigz and zstd with threads write).
+Zeros after the last one are padding (tapes); anything else there is left out and reported, as gzip does. Each format's
+own checksum is verified by its library; a stream that ends early is an error.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable
+from typing import IO, Protocol, cast
+
+from gridfs.create.archive_rules import Account, damaged
+from gridfs.errors import SourceProblem
+
+READ_SIZE_BYTES = 256 << 10
+_MAX_WINDOW_BYTES = 128 << 20
+"""What xz and zstd may ask for: `xz -9` needs 65 MiB, `zstd --long` 128 MiB. More would break our own promise."""
+
+GZIP, BZIP2, XZ, ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
+MAGIC_LENGTH = 6
+
+
+class Readable(Protocol):
+    """Where bytes come from."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most *size* bytes, none at the end."""
+        ...
+
+
+class _Stage(Protocol):
+    """What zlib, bz2 and lzma have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    @property
+    def needs_input(self) -> bool: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class _Zlib:
+    """A zlib.decompressobj with the interface of the other two."""
+
+    def __init__(self) -> None:
+        self._stage = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._stage.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stage.unused_data
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._stage.unconsumed_tail and not self._stage.eof
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        return self._stage.decompress(self._stage.unconsumed_tail + data, max_length)
+
+
+def compression_of(magic: bytes) -> str | None:
+    """`gzip`, `bzip2`, `xz` or `zstd` by the first bytes; None for anything else."""
+    for name, beginning in (("gzip", GZIP), ("bzip2", BZIP2), ("xz", XZ), ("zstd", ZSTD)):
+        if magic.startswith(beginning):
+            return name
+    if len(magic) >= 4 and magic[1:4] == b"\x2a\x4d\x18" and magic[0] & 0xF0 == 0x50:
+        return "zstd"  # begins with a skippable frame
+    return None
+
+
+def decompressed(source: Readable, compression: str, account: Account) -> Readable:
+    """What *source* unpacks to."""
+    if compression == "zstd":
+        return _ZstdReader(source, account)
+    makers: dict[str, tuple[bytes, Callable[[], _Stage]]] = {
+        "gzip": (GZIP, _Zlib),
+        "bzip2": (BZIP2, bz2.BZ2Decompressor),
+        "xz": (XZ, lambda: lzma.LZMADecompressor(memlimit=_MAX_WINDOW_BYTES)),
+    }
+    return _StagedReader(source, *makers[compression], account)
+
+
+class _StagedReader:
+    """Reads stream after stream through a stage of its own each."""
+
+    def __init__(self, source: Readable, magic: bytes, make: Callable[[], _Stage], account: Account) -> None:
+        self._source = source
+        self._magic = magic
+        self._make = make
+        self._account = account
+        self._stage: _Stage | None = make()
+        self._input = b""
+        self._exhausted = False
+
+    def read(self, size: int, /) -> bytes:
+        while self._stage is not None:
+            if self._stage.eof:
+                self._next_stream()
+                continue
+            if not self._input and self._stage.needs_input and not self._exhausted:
+                self._input = self._source.read(READ_SIZE_BYTES)
+                self._exhausted = not self._input
+            data, self._input = self._input, b""
+            try:
+                out = self._stage.decompress(data, size)
+            except (zlib.error, OSError, EOFError) as error:
+                raise damaged(self._account.archive, error) from error
+            except lzma.LZMAError as error:
+                raise self._lzma_error(error) from error
+            if out:
+                self._account.add_out(len(out))
+                return out
+            if self._exhausted and self._stage.needs_input:
+                raise damaged(self._account.archive, "it ends in the middle of its compressed data")
+        return b""
+
+    def _next_stream(self) -> None:
+        assert self._stage is not None
+        rest = self._stage.unused_data
+        while True:
+            rest = rest.lstrip(b"\0")
+            if len(rest) >= len(self._magic):
+                break
+            more = self._source.read(READ_SIZE_BYTES)
+            if not more:
+                break
+            rest += more
+        if not rest:
+            self._stage = None
+        elif rest.startswith(self._magic):
+            self._stage, self._input = self._make(), rest
+        else:
+            self._stage = None
+            self._account.has_rest = True
+            while self._source.read(READ_SIZE_BYTES):
+                pass
+
+    def _lzma_error(self, error: lzma.LZMAError) -> SourceProblem:
+        if "emory" in str(error):
+            return _too_large_a_window(self._account.archive)
+        return damaged(self._account.archive, error)
+
+
+class _ZstdReader:
+    """zstd frames; the library bounds its output by itself."""
+
+    def __init__(self, source: Readable, account: Account) -> None:
+        import zstandard
+
+        self._error = zstandard.ZstdError
+        self._account = account
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
+        self._reader = decompressor.stream_reader(
+            cast("IO[bytes]", source), read_size=READ_SIZE_BYTES, read_across_frames=True
+        )
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            out: bytes = self._reader.read(size)
+        except self._error as error:
+            if "emory" in str(error) or "window" in str(error).lower():
+                raise _too_large_a_window(self._account.archive) from error
+            raise damaged(self._account.archive, error) from error
+        self._account.add_out(len(out))
+        return out
+
+
+def _too_large_a_window(archive: str) -> SourceProblem:
+    return SourceProblem(
+        f"{archive} needs more than {_MAX_WINDOW_BYTES >> 20} MiB of memory to be unpacked",
+        remedy="unpack it yourself and give the folder",
+    )

@@ -1,0 +1,187 @@
+"""Archives by the programs that people use become the tree that they were made of (create/archive*.py)."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gridfs.create.request import CreateRequest
+from gridfs.errors import SourceProblem
+from gridfs.model import Kind
+from tests.support.archives import TARS, ZIPS, make_tree, member, tar_of, zip_of
+from tests.support.creations import PACK, Place
+from tests.support.data import ramp
+from tests.support.on_trio import on_trio
+from tests.support.versions import Node, folder_tree
+from tests.support.web_server import Resource, Server, web_server
+
+LARGE = 3 * PACK + 17
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with web_server() as server:
+        yield server
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    make_tree(root, LARGE)
+    return root
+
+
+async def nodes(place: Place) -> dict[bytes, Node]:
+    return (await place.tree()).nodes
+
+
+def without_times(tree: dict[bytes, Node]) -> dict[bytes, Node]:
+    return {path: node._replace(mtime_ns=0) for path, node in tree.items()}
+
+
+def without_root(tree: dict[bytes, Node]) -> dict[bytes, Node]:
+    return {path: node for path, node in tree.items() if path}
+
+
+@pytest.mark.parametrize("name", TARS)
+@on_trio
+async def test_tars_of_all_kinds(place: Place, server: Server, tree: Path, tmp_path: Path, name: str) -> None:
+    archive = tmp_path / name
+    TARS[name](tree, archive)
+    await place.create_from(server.serve("/archive", Resource(archive.read_bytes())))
+    assert await nodes(place) == folder_tree(tree)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("name", ZIPS)
+@on_trio
+async def test_zips_of_all_kinds(
+    place: Place, server: Server, tree: Path, tmp_path: Path, name: str, ranges: bool
+) -> None:
+    archive = tmp_path / name
+    ZIPS[name](tree, archive)
+    await place.create_from(server.serve("/archive", Resource(archive.read_bytes(), ranges=ranges)))
+    expected = folder_tree(tree)
+    if name == "python.zip":
+        expected = {path: node for path, node in expected.items() if node.kind is not Kind.SYMLINK}
+    stored = await nodes(place)
+    assert without_root(without_times(stored)) == without_root(without_times(expected))
+    if name in ("info-zip.zip", "bsd.zip", "python.zip"):
+        files = {path for path, node in expected.items() if node.kind is Kind.FILE}
+        assert {stored[path].mtime_ns for path in files} == {expected[path].mtime_ns for path in files}
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+@on_trio
+async def test_a_local_archive_is_taken_apart_only_when_asked(place: Place, tree: Path, suffix: str) -> None:
+    archive = place.folder.parent / f"set{suffix}"
+    (ZIPS["info-zip.zip"] if suffix == ".zip" else TARS["bsd.tgz"])(tree, archive)
+    await place.create(archive)
+    assert set(await nodes(place)) == {b"", archive.name.encode()}
+    await place.create(archive, extract=True)
+    assert without_root(without_times(await nodes(place))) == without_root(without_times(folder_tree(tree)))
+
+
+@on_trio
+async def test_real_wheels_are_zips(place: Place, server: Server, tmp_path: Path) -> None:
+    import ensurepip
+
+    wheels = sorted((Path(ensurepip.__file__).parent / "_bundled").glob("*.whl"))
+    wheels += sorted(Path("/usr/share/python-wheels").glob("*.whl"))
+    assert wheels, "python3 brings pip as a wheel"
+    import zipfile
+
+    for wheel in wheels[:2]:
+        await place.create_from(server.serve("/wheel", Resource(wheel.read_bytes())))
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(tmp_path / wheel.stem)
+        stored, expected = await nodes(place), folder_tree(tmp_path / wheel.stem)
+        assert {path: node.content for path, node in stored.items()} == {
+            path: node.content for path, node in expected.items()
+        }
+
+
+@on_trio
+async def test_hard_links_share_their_content(place: Place, server: Server) -> None:
+    content = tar_of((member("a"), ramp(5000)), (member("d/b", b"1", "a"), b""), (member("c", b"1", "./d/b"), b""))
+    result = await place.create_from(server.serve("/x", Resource(content)))
+    assert {path: node.content for path, node in (await nodes(place)).items() if node.kind is Kind.FILE}.keys() == {
+        b"a",
+        b"d/b",
+        b"c",
+    }
+    assert result.sent_bytes == 5000
+    assert result.version.total_bytes == 15_000
+
+
+@on_trio
+async def test_concatenated_streams_and_what_follows_them(place: Place, server: Server) -> None:
+    tar = tar_of((member("a"), ramp(5000)))
+    content = gzip.compress(tar[:3000]) + gzip.compress(tar[3000:]) + bytes(100)
+    await place.create_from(server.serve("/x", Resource(content)))
+    assert set(await nodes(place)) == {b"", b"a"}
+    await place.create_from(server.serve("/y", Resource(content + b"rest")))
+    assert (await place.tree()).reasons() == {"trailing-bytes": [b""]}
+
+
+@on_trio
+async def test_a_tar_is_continued_when_its_connection_breaks(place: Place, server: Server, tree: Path) -> None:
+    archive = place.folder.parent / "set.tar"
+    TARS["gnu.tar"](tree, archive)
+    resource = Resource(archive.read_bytes(), break_after=[50_000, 100_000])
+    await place.create_from(server.serve("/x", resource))
+    assert await nodes(place) == folder_tree(tree)
+    assert len(resource.requests) == 3
+
+
+@on_trio
+async def test_the_same_archive_again_sends_nothing(place: Place, server: Server, tree: Path) -> None:
+    archive = place.folder.parent / "set.tgz"
+    TARS["bsd.tgz"](tree, archive)
+    url = server.serve("/x", Resource(archive.read_bytes()))
+    await place.create_from(url)
+    second = await place.create_from(url)
+    assert (second.version.version, second.sent_bytes) == (2, 0)
+    assert second.reused_bytes == second.version.total_bytes
+    assert await nodes(place) == folder_tree(tree)
+
+
+@on_trio
+async def test_what_is_no_archive_is_refused(place: Place, server: Server) -> None:
+    for content in (b"", b"<html>please log in</html>", ramp(2000), gzip.compress(ramp(2000)), b"PK"):
+        with pytest.raises(SourceProblem, match=r"/x is no archive"):
+            await place.create_from(server.serve("/x", Resource(content)))
+
+
+@on_trio
+async def test_an_archive_is_told_by_its_content(place: Place, server: Server) -> None:
+    await place.create_from(server.serve("/data.tar.gz", Resource(zip_of(("a", ramp(100))))))
+    await place.create_from(server.serve("/data.zip", Resource(tar_of((member("a"), ramp(100))))))
+    assert (await place.tree()).version.version == 2
+
+
+@on_trio
+async def test_the_address_is_kept_without_its_secrets(place: Place, server: Server) -> None:
+    server.serve("/set.tar", Resource(tar_of((member("a"), b"x"))))
+    url = server.address.replace("http://", "http://user:word@") + "/set.tar?token=secret"
+    result = await place.create_from(url)
+    assert result.version.source == f"{server.address}/set.tar"
+
+
+@on_trio
+async def test_many_small_members_fill_many_packs(place: Place, server: Server) -> None:
+    members = [(member(f"d{number % 7}/{number:04}"), ramp(900, number)) for number in range(1000)]
+    await place.create_from(server.serve("/x", Resource(tar_of(*members))))
+    tree = await place.tree()
+    assert tree.version.file_count == 1000
+    assert len(tree.object_keys) > 2  # contents of a ramp repeat after 251
+    assert sys.getsizeof(tree.nodes)
+
+
+def test_requests_of_archives_are_kept_as_json() -> None:
+    request = CreateRequest("set", "https://host/x.zip", extract=True)
+    assert CreateRequest.from_json(request.to_json()) == request
