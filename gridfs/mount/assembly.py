@@ -22,7 +22,7 @@ from gridfs.errors import StoreUnavailable
 from gridfs.manifest.reader import Manifest
 from gridfs.model import ObjectRecord, SourceBucket
 from gridfs.mount.spec import MountSpec
-from gridfs.observe import Incidents
+from gridfs.observe import Counters, Incidents
 from gridfs.read.budget import cgroup_memory_limit_bytes, default_budget_bytes
 from gridfs.read.reader import Reader, ReaderSettings
 from gridfs.store.base import ObjectStore
@@ -44,7 +44,7 @@ class OpenVersion:
 
 
 @asynccontextmanager
-async def open_version(spec: MountSpec, incidents: Incidents) -> AsyncIterator[OpenVersion]:
+async def open_version(spec: MountSpec, incidents: Incidents, counters: Counters) -> AsyncIterator[OpenVersion]:
     """The version of *spec*; its manifest is fetched when the node has it not. Raises GridfsError.
 
     The reader is to be run by the caller, and ended before this is left.
@@ -57,7 +57,7 @@ async def open_version(spec: MountSpec, incidents: Incidents) -> AsyncIterator[O
         manifest = Manifest.open(await catalog.fetch_manifest(spec.version, spec.cache.directory))
         try:
             async with _bytes_of(spec, manifest, store, statistics) as (objects, key_of):
-                reader = _reader(spec, manifest, objects, key_of, incidents)
+                reader = _reader(spec, manifest, objects, key_of, incidents, counters)
                 yield OpenVersion(_files(spec, manifest, reader), reader, manifest, statistics, catalog)
         finally:
             manifest.close()
@@ -106,6 +106,7 @@ def _reader(
     objects: ObjectStore,
     key_of: Callable[[ObjectRecord], str],
     incidents: Incidents,
+    counters: Counters,
 ) -> Reader:
     settings = ReaderSettings(
         memory_budget_bytes=memory_budget_bytes(spec.cache),
@@ -113,7 +114,12 @@ def _reader(
         prefetch=spec.options.prefetch,
     )
     cache = TieredCache(MemoryCache(), _disk_tier(spec.cache, incidents))
-    return Reader(manifest, objects, key_of, cache, settings, on_defect=incidents.note)
+
+    def on_defect(error: BaseException, subject: str) -> None:
+        counters.add("defects")
+        incidents.note(error, subject)
+
+    return Reader(manifest, objects, key_of, cache, settings, on_defect=on_defect)
 
 
 def _disk_tier(settings: CacheSettings, incidents: Incidents) -> DiskCache | None:

@@ -74,7 +74,8 @@ class Daemon:
     async def run(self, descriptor: int, reports: bool) -> None:
         """Serves until the mount is gone. Once ready, closes *descriptor*, after writing a line to it if *reports*."""
         async with AsyncExitStack() as stack:
-            self._version = version = await stack.enter_async_context(open_version(self.spec, self.incidents))
+            opening = open_version(self.spec, self.incidents, self.counters)
+            self._version = version = await stack.enter_async_context(opening)
             nursery = await stack.enter_async_context(trio.open_nursery())
             stack.callback(nursery.cancel_scope.cancel)
             await nursery.start(version.reader.run, name="reader")

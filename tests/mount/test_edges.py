@@ -184,3 +184,19 @@ def test_registry_sockets_and_logs_are_the_users_alone(staged: Stage, version: V
     for private in (directory, directory.parent, directory.parent.parent):
         assert private.stat().st_mode & 0o077 == 0
     assert record.log_file.stat().st_mode & 0o077 == 0
+
+
+def test_inodes_are_the_manifests(staged: Stage, version: Version, tmp_path: Path, mode: str) -> None:
+    """In a veil only from Linux 6.5 on; an older kernel adds the layer's number in the high bits."""
+    mount = staged.mount(version, tmp_path / "mount", MODES[mode])
+    inodes = [os.stat(mount / name).st_ino for name in (".", "file0", "file1", "file2", "run")]
+    assert [inode & 0xFFFFFFFF for inode in inodes] == [1, 2, 3, 4, 5]
+
+
+def test_all_times_are_the_modification_time(staged: Stage, version: Version, tmp_path: Path, mode: str) -> None:
+    moment_ns = (tmp_path / "source" / "file0").stat().st_mtime_ns
+    mount = staged.mount(version, tmp_path / "mount", MODES[mode])
+    for _ in range(2):
+        shown = (mount / "file0").stat()
+        assert (shown.st_mtime_ns, shown.st_atime_ns, shown.st_ctime_ns) == (moment_ns, moment_ns, moment_ns)
+        (mount / "file0").read_bytes()
