@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from gridfs.config import Paths
 from tests.cli.conftest import Grid, files_below
+from tests.support.daemons import release_all
 from tests.support.data import ramp
 
 
@@ -132,6 +135,29 @@ def test_delete_keeps_the_number_and_the_others(grid, pets, tmp_path):
     assert "empty" in files_below(tmp_path / "first")
     assert grid("datastore", "create", pets, "--name", "pets", "-o", "json").json["version"] == 3
     assert "deleted" in grid("datastore", "versions", "pets").succeeded().out
+
+
+def test_delete_is_refused_while_the_version_is_mounted_or_used_by_a_run(grid, pets, private_dirs, tmp_path):
+    delete = ("datastore", "delete", "pets@1", "--yes")
+    (tmp_path / "at").mkdir()
+    try:
+        grid("mount", "pets@1", tmp_path / "at").succeeded()
+        grid(*delete).failed(4, "pets@1 is mounted at", str(tmp_path / "at"), "grid unmount")
+        grid("unmount", tmp_path / "at").succeeded()
+        command = ["run", "--datastore_name", "pets@1", "--datastore_mount_dir", str(tmp_path / "in")]
+        run = subprocess.Popen(
+            [sys.executable, "-m", "gridfs", *command, "--", "sh", "-c", "echo up; read go"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"up\n"
+        grid(*delete).failed(4, "pets@1 is in use by a run: sh (pid")
+        grid("datastore", "delete", "pets@2", "--yes").succeeded()
+        run.communicate(b"go\n")
+        grid(*delete).succeeded()
+    finally:
+        release_all(private_dirs.runtime)
 
 
 def test_gc_removes_what_was_deleted_and_nothing_else(grid, pets, private_dirs, tmp_path):
