@@ -21,6 +21,6 @@ for datastore in ${GRIDFS_PROLOG_DATASTORES:-}; do
     if [ -d /run/systemd/system ] && systemctl cat "gridfs@$name.service" >/dev/null 2>&1; then
         systemctl start "gridfs@$name.service"
     else
-        setsid "${GRID:-grid}" mount "$datastore" "${GRIDFS_DATASTORES_DIR:-/datastores}/$name" --allow-other </dev/null
+        setsid "${GRID:-grid}" mount "$datastore" </dev/null
     fi
 done
