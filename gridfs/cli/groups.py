@@ -117,6 +117,8 @@ _GLOBAL_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value == "":  # of a variable that a script forgot to set: not to be taken for the default store
+        raise click.BadParameter("it is empty", ctx, param)
     if not value:
         return
     invocation = ctx.find_root().obj

@@ -11,16 +11,17 @@ from gridfs.cli.invocation import LOOK_UP_PATIENCE_S, Invocation
 from gridfs.cli.mount_options import mount_options, mount_settings
 from gridfs.cli.output import print_json, say
 from gridfs.cli.parameters import SPEC
+from gridfs.errors import InvalidInput
 from gridfs.model import Version, VersionSpec
 
 
 @click.command("mount")
 @click.argument("spec", metavar="NAME[@VERSION]", type=SPEC)
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.argument("directory", metavar="[DIR]", required=False)
 @mount_options
 @click.option("--foreground", is_flag=True, help="Stay, for supervisors such as systemd.")
 @click.pass_obj
-def mount(invocation: Invocation, /, spec: VersionSpec, directory: Path | None, foreground: bool, **given: Any) -> None:
+def mount(invocation: Invocation, /, spec: VersionSpec, directory: str | None, foreground: bool, **given: Any) -> None:
     """Mounts a datastore read-only at DIR, or at /datastores/NAME, and returns when it is ready to be read.
 
     \b
@@ -33,15 +34,18 @@ def mount(invocation: Invocation, /, spec: VersionSpec, directory: Path | None, 
     from gridfs.mount.client import mount as mount_version
     from gridfs.mount.requirements import check_machine
 
+    if directory == "":
+        raise InvalidInput("the directory to mount at is empty", remedy=f"leave it out for /datastores/{spec.name}")
+    path = Path(directory) if directory is not None else None
     options, cache = mount_settings(invocation, given)
     check_machine()
     version = resolve(invocation, spec)
-    request = MountRequest(invocation.store_settings, version, cache, options, directory, foreground)
-    path = mount_version(request, invocation.paths)
+    request = MountRequest(invocation.store_settings, version, cache, options, path, foreground)
+    shown = mount_version(request, invocation.paths)
     if invocation.json:
-        print_json({"name": version.name, "version": version.version, "path": str(path)})
+        print_json({"name": version.name, "version": version.version, "path": str(shown)})
     else:
-        click.echo(f"{version.name}@{version.version} is mounted at {path}")
+        click.echo(f"{version.name}@{version.version} is mounted at {shown}")
 
 
 @click.command("unmount")

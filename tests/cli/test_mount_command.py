@@ -118,6 +118,12 @@ class TestBadInput:
     def test_a_mountpoint_that_is_not_empty(self, grid, pets, folder):
         grid("mount", pets, folder).failed(2, str(folder), "not empty")
 
+    def test_an_empty_word_is_not_taken_for_the_default(self, grid, pets):
+        """As of a variable that a script forgot to set."""
+        grid("mount", pets, "").failed(2, "directory", "empty")
+        grid("mount", "").failed(2, "names no datastore")
+        grid("datastore", "--store", "").failed(2, "--store", "empty")
+
     def test_a_store_that_can_not_be_reached(self, grid, place):
         where = ("--store", "s3://bucket/prefix", "--endpoint-url", "http://127.0.0.1:9")
         credentials = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
