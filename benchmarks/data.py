@@ -118,14 +118,14 @@ def images(directory: Path, name: str, count: int, size_bytes: int, python: Path
 
 
 def names(directory: Path, name: str, count: int) -> Dataset:
-    """*count* entries, a thousand files to a directory: for walking, not for reading. Only the first file has bytes.
+    """*count* entries, two thousand files to a directory: for walking, not for reading. Only the first file has bytes.
 
     `files` has only that one.
     """
     source = directory / name
-    for number in range(count - count // 1000 - count // 100_000):
-        if number % 1000 == 0:
-            folder = source / f"{number // 100_000:02}" / f"{number // 1000:05}"
+    for number in range(count - count // 2000 - count // 100_000):
+        if number % 2000 == 0:
+            folder = source / f"{number // 100_000:02}" / f"{number // 2000:05}"
             folder.mkdir(parents=True)
         os.close(os.open(folder / f"{number:07}", os.O_WRONLY | os.O_CREAT, 0o644))
     first = File("00/00000/0000000", 110 << 10, 0)

@@ -98,11 +98,11 @@ def goals_of_the_main_job(many: str) -> list[Goal]:
         Goal("a", "warm, Python's open().read()", "at most", 1.6, _warm("builtin", GRIDFS), _warm("builtin", LOCAL)),
         Goal(
             "h",
-            "`ls -l` of 1,000 files, warm",
+            "`ls -l` of 2,000 files, warm",
             "at most",
             1.5,
-            figure("h", "rgw", GRIDFS, "ls -l of 1,000 files, warm"),
-            figure("h", "rgw", LOCAL, "ls -l of 1,000 files, warm"),
+            figure("h", "rgw", GRIDFS, "ls -l of 2,000 files, warm"),
+            figure("h", "rgw", LOCAL, "ls -l of 2,000 files, warm"),
         ),
         Goal(
             "i",

@@ -13,7 +13,7 @@ class Scale:
 
     file_bytes: int = 110 * KIB
     """ImageNet's mean."""
-    latency_files: int = 1000
+    latency_files: int = 2000
     latency_reads: int = 250
     """Cold reads of (a), each of another file."""
     epoch_files: int = 5000
@@ -27,7 +27,7 @@ class Scale:
     rounds: int = 3
     slow_rounds: int = 2
     """Of workloads whose single pass takes many seconds."""
-    pass_s: float = 12.0
+    pass_s: float = 8.0
     """A pass over files ends after this, and its rate is of what was read: rivals take 40 s for our 2."""
     server_gib: int = 12
 

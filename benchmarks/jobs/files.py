@@ -46,14 +46,14 @@ ACCESSES: dict[str, Read] = {
 
 
 def whole_files(job: Job) -> Job:
-    """`access`, `readers`, `limit_s`, `passes`, `whole` (compare every byte in the loop, or both ends of each file)."""
+    """`access`, `readers`, `limit_s`, `whole` (compare every byte in the loop, or both ends of each file)."""
     bank, access = Bank(), ACCESSES[job["access"]]
 
     def read(number: int) -> Job:
         mine = job["files"][number :: job["readers"]]
         clock, done = time.perf_counter, Pass(job["limit_s"])
         buffers = {size: bytearray(size) for _, size, _ in mine}
-        for path, size, file_number in mine * job.get("passes", 1):
+        for path, size, file_number in mine:
             start = clock()
             data, count = access(path, buffers[size])
             elapsed = clock() - start

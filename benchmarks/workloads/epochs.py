@@ -89,7 +89,9 @@ def _second(bench: Bench, name: str, root: Path, dataset: Dataset, files: Sequen
     for _ in range(bench.scale.slow_rounds + 1):
         with bench.attempt("d", "rgw", name) as add:
             again = list(reversed(files))
-            add_rate(add, "second epoch", bench.files_job(dataset, root, again, readers=READERS, whole=False))
+            add_rate(
+                add, "second epoch", bench.files_job(dataset, root, again, readers=READERS, whole=False, limit_s=3.0)
+            )
 
 
 def small_cache(bench: Bench) -> None:

@@ -23,9 +23,8 @@ EPOCHS = 2
 
 def run(bench: Bench) -> None:
     server = bench.servers["rgw"]
-    subjects: dict[str, Subject] = {
-        s.name: s for s in [bench.gridfs(), *bench.rclones()[:1], bench.s3fs(), bench.local()]
-    }
+    mounts: list[Subject] = [bench.gridfs(), bench.local()]
+    subjects = {subject.name: subject for subject in mounts}
     for name in bench.turns([*subjects, *LITDATA], bench.scale.slow_rounds):
         for workers in WORKERS:
             with bench.attempt("l", "rgw", name) as add:
