@@ -20,6 +20,7 @@ from gridfs.manifest.reader import Manifest
 from gridfs.model import ObjectRecord, SourceBucket, Version
 from gridfs.store.base import ObjectStore
 from gridfs.store.stack import open_store
+from gridfs.store.trace import StoreStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +36,24 @@ class Contents:
 
 @asynccontextmanager
 async def open_contents(
-    catalog: Catalog, version: Version, cache: Path, settings: StoreSettings
+    catalog: Catalog,
+    version: Version,
+    cache: Path,
+    settings: StoreSettings,
+    *,
+    statistics: StoreStatistics | None = None,
 ) -> AsyncIterator[Contents]:
     """The contents of *version*; its manifest is fetched if it is not below the node's *cache* directory.
 
-    *settings* are those of the catalog's store: a bucket of a no-copy version is reached with the same profile.
+    *settings* are those of the catalog's store: a bucket of a no-copy version is reached with the same profile, and its
+    requests are counted in *statistics*.
     """
     with Manifest.open(await catalog.fetch_manifest(version, cache)) as manifest:
         bucket = manifest.info.bucket
         if bucket is None:
             yield Contents(version, manifest, catalog.store, lambda record: object_key(version.name, record.key))
             return
-        source = await open_store(settings_of(bucket, settings))
+        source = await open_store(settings_of(bucket, settings), statistics=statistics)
         try:
             yield Contents(version, manifest, source, lambda record: record.key)
         finally:

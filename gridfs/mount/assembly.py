@@ -6,7 +6,7 @@ Nothing here knows FUSE. Everything that is opened is closed in the opposite ord
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -16,16 +16,14 @@ from gridfs.cache.disk import DiskCache
 from gridfs.cache.memory import MemoryCache
 from gridfs.cache.tiered import TieredCache
 from gridfs.catalog import Catalog
-from gridfs.catalog_keys import object_key
-from gridfs.config import CacheSettings, StoreSettings, ensure_private
+from gridfs.catalog_contents import Contents, open_contents
+from gridfs.config import CacheSettings, ensure_private
 from gridfs.errors import StoreUnavailable
 from gridfs.manifest.reader import Manifest
-from gridfs.model import ObjectRecord, SourceBucket
 from gridfs.mount.spec import MountSpec
 from gridfs.observe import Counters, Incidents
 from gridfs.read.budget import cgroup_memory_limit_bytes, default_budget_bytes
 from gridfs.read.reader import Reader, ReaderSettings
-from gridfs.store.base import ObjectStore
 from gridfs.store.stack import open_store
 from gridfs.store.trace import StoreStatistics
 from gridfs.vfs import FileSystem, View, Volume
@@ -54,45 +52,14 @@ async def open_version(spec: MountSpec, incidents: Incidents, counters: Counters
     try:
         ensure_private(spec.cache.directory)
         catalog = Catalog(store)
-        manifest = Manifest.open(await catalog.fetch_manifest(spec.version, spec.cache.directory))
-        try:
-            async with _bytes_of(spec, manifest, store, statistics) as (objects, key_of):
-                reader = _reader(spec, manifest, objects, key_of, incidents, counters)
-                yield OpenVersion(_files(spec, manifest, reader), reader, manifest, statistics, catalog)
-        finally:
-            manifest.close()
+        cache = spec.cache.directory
+        async with open_contents(catalog, spec.version, cache, spec.store, statistics=statistics) as contents:
+            reader = _reader(spec, contents, incidents, counters)
+            files = _files(spec, contents.manifest, reader)
+            yield OpenVersion(files, reader, contents.manifest, statistics, catalog)
     finally:
         with trio.CancelScope(shield=True):
             await store.aclose()
-
-
-@asynccontextmanager
-async def _bytes_of(
-    spec: MountSpec, manifest: Manifest, store: ObjectStore, statistics: StoreStatistics
-) -> AsyncIterator[tuple[ObjectStore, Callable[[ObjectRecord], str]]]:
-    """Where the objects lie, and under which keys: in the store, or in the source's own bucket (no-copy)."""
-    name, bucket = spec.version.name, manifest.info.bucket
-    if bucket is None:
-        yield store, lambda obj: object_key(name, obj.key)
-        return
-    source = await open_store(settings_of(bucket, spec.store), statistics=statistics)
-    try:
-        yield source, lambda obj: obj.key
-    finally:
-        with trio.CancelScope(shield=True):
-            await source.aclose()
-
-
-def settings_of(bucket: SourceBucket, store: StoreSettings) -> StoreSettings:
-    """How the bucket of a no-copy version is reached: as when it was made, with this user's own profile."""
-    return StoreSettings(
-        url=f"s3://{bucket.bucket}",
-        endpoint_url=bucket.endpoint,
-        region=bucket.region,
-        profile=store.profile,
-        sign=bucket.signed,
-        requester_pays=bucket.requester_pays,
-    )
 
 
 def memory_budget_bytes(cache: CacheSettings) -> int:
@@ -100,14 +67,7 @@ def memory_budget_bytes(cache: CacheSettings) -> int:
     return cache.memory_target_bytes or default_budget_bytes(cgroup_memory_limit_bytes())
 
 
-def _reader(
-    spec: MountSpec,
-    manifest: Manifest,
-    objects: ObjectStore,
-    key_of: Callable[[ObjectRecord], str],
-    incidents: Incidents,
-    counters: Counters,
-) -> Reader:
+def _reader(spec: MountSpec, contents: Contents, incidents: Incidents, counters: Counters) -> Reader:
     settings = ReaderSettings(
         memory_budget_bytes=memory_budget_bytes(spec.cache),
         read_timeout_s=spec.options.read_timeout_s,
@@ -119,7 +79,7 @@ def _reader(
         counters.add("defects")
         incidents.note(error, subject)
 
-    return Reader(manifest, objects, key_of, cache, settings, on_defect=on_defect)
+    return Reader(contents.manifest, contents.objects, contents.key_of, cache, settings, on_defect=on_defect)
 
 
 def _disk_tier(settings: CacheSettings, incidents: Incidents) -> DiskCache | None:
