@@ -181,7 +181,7 @@ def _mtime_ns(member: tarfile.TarInfo) -> int:
             sign = -1 if seconds.startswith("-") else 1
             return _clamped(int(seconds) * 1_000_000_000 + sign * nanoseconds)
         except ValueError:
-            pass
+            return 0
     return _clamped(int(member.mtime) * 1_000_000_000)
 
 

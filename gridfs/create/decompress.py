@@ -11,7 +11,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import IO, Protocol, cast
+from typing import Protocol
 
 from gridfs.create.archive_rules import Account, damaged
 from gridfs.errors import SourceProblem
@@ -19,6 +19,8 @@ from gridfs.errors import SourceProblem
 READ_SIZE_BYTES = 256 << 10
 _MAX_WINDOW_BYTES = 128 << 20
 """What xz and zstd may ask for: `xz -9` needs 65 MiB, `zstd --long` 128 MiB. More would break our own promise."""
+
+_ZSTD_PIECE_BYTES = 2048
 
 GZIP, BZIP2, XZ, ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
 MAGIC_LENGTH = 6
@@ -42,6 +44,10 @@ class _Stage(Protocol):
     @property
     def needs_input(self) -> bool: ...
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class _StageError(Exception):
+    """zstd can't go on."""
 
 
 class _Zlib:
@@ -78,22 +84,21 @@ def compression_of(magic: bytes) -> str | None:
 
 def decompressed(source: Readable, compression: str, account: Account) -> Readable:
     """What *source* unpacks to."""
-    if compression == "zstd":
-        return _ZstdReader(source, account)
-    makers: dict[str, tuple[bytes, Callable[[], _Stage]]] = {
-        "gzip": (GZIP, _Zlib),
-        "bzip2": (BZIP2, bz2.BZ2Decompressor),
-        "xz": (XZ, lambda: lzma.LZMADecompressor(memlimit=_MAX_WINDOW_BYTES)),
+    makers: dict[str, Callable[[], _Stage]] = {
+        "gzip": _Zlib,
+        "bzip2": bz2.BZ2Decompressor,
+        "xz": lambda: lzma.LZMADecompressor(memlimit=_MAX_WINDOW_BYTES),
+        "zstd": _Zstd,
     }
-    return _StagedReader(source, *makers[compression], account)
+    return _StagedReader(source, compression, makers[compression], account)
 
 
 class _StagedReader:
     """Reads stream after stream through a stage of its own each."""
 
-    def __init__(self, source: Readable, magic: bytes, make: Callable[[], _Stage], account: Account) -> None:
+    def __init__(self, source: Readable, compression: str, make: Callable[[], _Stage], account: Account) -> None:
         self._source = source
-        self._magic = magic
+        self._compression = compression
         self._make = make
         self._account = account
         self._stage: _Stage | None = make()
@@ -111,10 +116,10 @@ class _StagedReader:
             data, self._input = self._input, b""
             try:
                 out = self._stage.decompress(data, size)
-            except (zlib.error, OSError, EOFError) as error:
+            except (zlib.error, lzma.LZMAError, _StageError, OSError, EOFError) as error:
+                if "emory" in str(error):  # of xz and of zstd
+                    raise _too_large_a_window(self._account.archive) from error
                 raise damaged(self._account.archive, error) from error
-            except lzma.LZMAError as error:
-                raise self._lzma_error(error) from error
             if out:
                 self._account.add_out(len(out))
                 return out
@@ -127,7 +132,7 @@ class _StagedReader:
         rest = self._stage.unused_data
         while True:
             rest = rest.lstrip(b"\0")
-            if len(rest) >= len(self._magic):
+            if len(rest) >= MAGIC_LENGTH:
                 break
             more = self._source.read(READ_SIZE_BYTES)
             if not more:
@@ -135,7 +140,7 @@ class _StagedReader:
             rest += more
         if not rest:
             self._stage = None
-        elif rest.startswith(self._magic):
+        elif compression_of(rest) == self._compression:
             self._stage, self._input = self._make(), rest
         else:
             self._stage = None
@@ -143,33 +148,43 @@ class _StagedReader:
             while self._source.read(READ_SIZE_BYTES):
                 pass
 
-    def _lzma_error(self, error: lzma.LZMAError) -> SourceProblem:
-        if "emory" in str(error):
-            return _too_large_a_window(self._account.archive)
-        return damaged(self._account.archive, error)
 
+class _Zstd:
+    """A zstd decompressor with the interface of the other two.
 
-class _ZstdReader:
-    """zstd frames; the library bounds its output by itself."""
+    It can't bound its output, so it is fed little at a time: four bytes can mean a block of 128 KiB, and 2 KiB so
+    become 64 MiB at most.
+    """
 
-    def __init__(self, source: Readable, account: Account) -> None:
+    def __init__(self) -> None:
         import zstandard
 
         self._error = zstandard.ZstdError
-        self._account = account
-        decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
-        self._reader = decompressor.stream_reader(
-            cast("IO[bytes]", source), read_size=READ_SIZE_BYTES, read_across_frames=True
-        )
+        self._stage = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
+        self._input = b""
+        self._output = b""
 
-    def read(self, size: int, /) -> bytes:
-        try:
-            out: bytes = self._reader.read(size)
-        except self._error as error:
-            if "emory" in str(error) or "window" in str(error).lower():
-                raise _too_large_a_window(self._account.archive) from error
-            raise damaged(self._account.archive, error) from error
-        self._account.add_out(len(out))
+    @property
+    def eof(self) -> bool:
+        return self._stage.eof and not self._output
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stage.unused_data + self._input
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._input and not self._output and not self._stage.eof
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        self._input += data
+        while self._input and not self._output and not self._stage.eof:
+            piece, self._input = self._input[:_ZSTD_PIECE_BYTES], self._input[_ZSTD_PIECE_BYTES:]
+            try:
+                self._output = self._stage.decompress(piece)
+            except self._error as error:
+                raise _StageError(str(error)) from error
+        out, self._output = self._output[:max_length], self._output[max_length:]
         return out
 
 
