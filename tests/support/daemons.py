@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from pathlib import Path
 
+from gridfs.errors import StoreUnavailable
 from gridfs.mount import control
 from gridfs.mount.registry import Registry
 from gridfs.mount.spec import MountRecord
@@ -32,5 +34,6 @@ def release_all(runtime: Path) -> None:
     """Lets every living daemon go, and returns when they have."""
     registry = Registry(runtime)
     for record in living(runtime):
-        control.ask(registry.directory_of(record.mount_id), "release")
+        with contextlib.suppress(StoreUnavailable):  # it may be gone before it has answered
+            control.ask(registry.directory_of(record.mount_id), "release")
         wait_for_end(record.pid)
