@@ -17,11 +17,12 @@ from gridfs.model import ObjectRecord
 from gridfs.read.budget import Budget
 from gridfs.read.fetch import Fetcher
 from gridfs.read.layout import Layout
-from gridfs.read.plan import Run, lacking, objects_of, parts_of
+from gridfs.read.plan import Run, objects_of, parts_of
 from gridfs.read.prefetch import Priority, Want
 
 WORKERS = {Priority.WINDOW: 32, Priority.FILL: 8}
-"""Windows: 32 small objects of a bucket at 15 ms each are 2,100 a second. Fills: eight parts of 8 MiB are a pack."""
+"""Windows: 32 small objects of a bucket at 15 ms each are 2,100 a second. Fills: most of a dense region comes with the
+misses in it (fetch.py), and eight connections at 90 MB/s are what a fill of a bucket far away needs."""
 
 QUEUED_WANTS = 1024
 """For each priority; the oldest window is dropped first, since its reader may be gone, and the newest fill."""
@@ -88,8 +89,7 @@ class Background:
     async def _fetch(self, obj: ObjectRecord, run: Run, priority: Priority) -> None:
         size_bytes = area_bytes(self._fetcher.span(obj, run).size_bytes)
         await self._budget.reserve(size_bytes, background=True)
-        # While this waited for memory, readers may have fetched some of it: only the part's lacking front is taken.
-        still = next(lacking(run, lambda block: self._fetcher.known(obj, block)), None)
+        still = self._fetcher.takeable(obj, run)  # while this waited for memory, readers may have fetched some of it
         if still is None:
             self._budget.release(size_bytes)
             return

@@ -1,11 +1,8 @@
 """Fetching: one flight for each block, priorities, verify then publish.
 
-    collect(object, run, priority)   pieces that cover the run, from memory, from flights, from disk, from the store
-      one flight per lacking part    a task in the reader's nursery, so nobody's cancellation ends another's read
-        disk tier                    if it says that it has the run; verified there
-        store.get_range / stream     verified block by block as the bytes arrive, then published to memory
-        a wrong block                is fetched once more past all caches; wrong again: IntegrityError
-        disk tier keeps it           from a bounded queue
+    collect(object, run)        pieces that cover the run: from memory, from flights, and for what is lacking
+      one flight for each part  a task in the reader's nursery, so nobody's cancellation ends another's read
+        carry.py                brings its bytes, verifies and publishes them
 
 A flight that someone waits for has a limiter of its own and never stands behind windows and fills (invariant 9). When
 a background flight fails, those who joined it ask for themselves; when a foreground flight fails, its error is theirs,
@@ -14,38 +11,33 @@ and the blocks remember it for some seconds, because the kernel asks a failed bu
 
 from __future__ import annotations
 
-import logging
-import mmap
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import trio
 
 from gridfs.cache.base import Span
-from gridfs.cache.buffers import POOLED_FROM_BYTES, area_bytes
+from gridfs.cache.buffers import area_bytes
 from gridfs.cache.memory import MemoryCache, Part
 from gridfs.cache.tiered import TieredCache
-from gridfs.errors import GridfsError, IntegrityError, ReadTimeout
+from gridfs.config import PART_SIZE_BYTES
+from gridfs.errors import GridfsError, ReadTimeout
 from gridfs.model import ByteRange, ObjectRecord
 from gridfs.read.budget import Budget
+from gridfs.read.carry import Carrier
+from gridfs.read.failures import Failures, again
 from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
-from gridfs.read.plan import Run, bytes_of, lacking, parts_of
+from gridfs.read.plan import Run, lacking, parts_of
 from gridfs.read.prefetch import Priority
-from gridfs.read.verify import block_checksums, wrong_blocks
 from gridfs.store.base import ObjectStore
-
-logger = logging.getLogger(__name__)
 
 FOREGROUND_FLIGHTS = 64
 """Twice the readers that one node's data loaders usually have."""
 
-FAILURE_MEMORY_S = 3.0
-"""The kernel's second try of a failed read, and a program's own, come within this; then the store is asked again."""
-
-FAILURE_LIMIT = 10_000
-"""Blocks whose failure is remembered."""
+GAP_BLOCKS = 4
+"""Blocks that are there already and are fetched again to keep a background part whole: a request costs a server as much
+as 1 MiB of transfer (1.4 ms), and blocks that readers fetched one by one would cut a fill into small pieces."""
 
 
 class Piece(NamedTuple):
@@ -61,7 +53,7 @@ class Piece(NamedTuple):
         return cls(part, run, part.buffer[:0])
 
 
-class Fetcher:
+class Fetcher(Carrier):
     """Brings blocks into memory. Its flights run in *nursery*; used from one thread."""
 
     def __init__(
@@ -75,21 +67,16 @@ class Fetcher:
         budget: Budget,
         timeout_s: float,
         on_defect: Callable[[BaseException, str], object],
+        is_dense: Callable[[ObjectRecord, int], bool],
     ) -> None:
-        self._layout = layout
-        self._block_size_bytes = layout.info.block_size_bytes
-        self._store = store
-        self._key_of = key_of
-        self._memory = memory
-        self._cache = cache
-        self._budget = budget
+        super().__init__(layout=layout, store=store, key_of=key_of, memory=memory, cache=cache, budget=budget)
         self._timeout_s = timeout_s
         self._on_defect = on_defect
+        self._is_dense = is_dense
         self._foreground = trio.CapacityLimiter(FOREGROUND_FLIGHTS)
-        self._failures: dict[tuple[str, int], tuple[float, GridfsError]] = {}
+        self._failures = Failures()
         self.flights: dict[tuple[str, int], Flight] = {}
         self.nursery: trio.Nursery | None = None
-        self.counts: Counter[str] = Counter()
 
     @property
     def fetched_bytes(self) -> int:
@@ -105,11 +92,30 @@ class Fetcher:
         return key in self._memory.blocks or key in self.flights
 
     def absent(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
-        """What of *run* is neither in memory nor on its way nor, as far as is known, on disk."""
+        """What of *run* is neither in memory nor on its way nor, as far as is known, on disk; small gaps are closed."""
+        held: Run | None = None
         for gap in lacking(run, lambda block: self.known(obj, block)):
             for cut in self._cuts(obj, gap):
-                if not self._cache.present(self.span(obj, cut)):
-                    yield cut
+                if self._cache.present(self.span(obj, cut)):
+                    continue
+                if held is not None and cut.first - held.stop > GAP_BLOCKS:
+                    yield held
+                    held = None
+                held = cut if held is None else Run(held.first, cut.stop)
+        if held is not None:
+            yield held
+
+    def takeable(self, obj: ObjectRecord, run: Run) -> Run | None:
+        """What of *run* a background flight may fetch now: from its first lacking block to one on its way."""
+        identity, first, stop = obj.identity, None, run.first
+        for block in range(run.first, run.stop):
+            if (identity, block) in self.flights:
+                if first is not None:
+                    break
+            elif (identity, block) not in self._memory.blocks:
+                first = block if first is None else first
+                stop = block + 1
+        return None if first is None else Run(first, stop)
 
     async def collect(self, obj: ObjectRecord, run: Run) -> list[Piece]:
         """Pieces that cover *run* in order, for a reader who waits. Raises GridfsError as the store or the checksums
@@ -122,8 +128,8 @@ class Fetcher:
             elif source is not None:
                 joined.append((part_run, source))
             else:
-                self._raise_remembered(obj, part_run)
-                joined.extend((cut, self._start(obj, cut)) for cut in self._cuts(obj, part_run))
+                self._failures.raise_if_any(obj.identity, part_run)
+                joined.extend((cut, self._start_wide(obj, cut)) for cut in self._cuts(obj, part_run))
         pieces: list[Piece] = []
         for item in joined:
             if isinstance(item, Piece):
@@ -136,14 +142,32 @@ class Fetcher:
                 pieces.append(Piece.of(flight.part, Run(part_run.first, ready)))
             if ready >= part_run.stop:
                 continue
-            if flight.priority is Priority.FOREGROUND and flight.error is not None:
+            if flight.error is not None and flight.priority is Priority.FOREGROUND and part_run.first < flight.asked.stop:
                 raise again(flight.error)
             pieces.extend(await self.collect(obj, Run(max(ready, part_run.first), part_run.stop)))
         return pieces
 
     def launch(self, obj: ObjectRecord, run: Run, priority: Priority) -> Flight:
         """Starts a background flight for blocks that are lacking; the caller holds the budget's reservation for it."""
-        return self._start(obj, run, priority)
+        return self._start(obj, run, priority, reserved=True)
+
+    def _start_wide(self, obj: ObjectRecord, run: Run) -> Flight:
+        """A flight for a reader who waits. In a dense region it goes on to the end of the part, if there is memory.
+
+        The reader is answered when the first blocks have arrived, and those who come for the next ones join in: a
+        pack comes in a dozen requests instead of hundreds.
+        """
+        if not self._is_dense(obj, run.first):
+            return self._start(obj, run)
+        per_part = max(1, PART_SIZE_BYTES // self._block_size_bytes)
+        end = min((run.first // per_part + 1) * per_part, obj.block_count(self._block_size_bytes))
+        whole = next(lacking(Run(run.first, end), lambda block: self.known(obj, block)), run)
+        wide = next(iter(self._cuts(obj, whole)), run)
+        if wide.stop <= run.stop or not self._budget.reserve_nowait(
+            area_bytes(self.span(obj, wide).size_bytes), background=True
+        ):
+            return self._start(obj, run)
+        return self._start(obj, wide, asked=run, reserved=True)
 
     def survey(self, obj: ObjectRecord, run: Run) -> Iterator[tuple[Run, Part | Flight | None]]:
         """Cuts *run* by where its blocks are: a part in memory, a flight, or nowhere."""
@@ -174,27 +198,35 @@ class Fetcher:
                 yield Run(first, first + there)
                 first += there
 
-    def _start(self, obj: ObjectRecord, run: Run, priority: Priority = Priority.FOREGROUND) -> Flight:
+    def _start(
+        self,
+        obj: ObjectRecord,
+        run: Run,
+        priority: Priority = Priority.FOREGROUND,
+        *,
+        asked: Run | None = None,
+        reserved: bool = False,
+    ) -> Flight:
         if self.nursery is None:
             raise RuntimeError("the reader is not running")
-        flight = Flight(obj, run, self.span(obj, run), priority)
+        flight = Flight(obj, run, self.span(obj, run), priority, asked or run)
         for block in range(run.first, run.stop):
             self.flights[obj.identity, block] = flight
-        self.nursery.start_soon(self._fly, flight, name=f"{priority.name.lower()} flight")
+        self.nursery.start_soon(self._fly, flight, reserved, name=f"{priority.name.lower()} flight")
         return flight
 
-    async def _fly(self, flight: Flight) -> None:
+    async def _fly(self, flight: Flight, reserved: bool) -> None:
         """The life of a flight; settles every error, since one that escaped would end the mount."""
         size_bytes = area_bytes(flight.span.size_bytes)
         # Who joins a background flight that hangs has the second half of the time for an attempt of their own.
         limit_s = self._timeout_s if flight.priority is Priority.FOREGROUND else self._timeout_s / 2
-        reserved = flight.priority is not Priority.FOREGROUND
         try:
             with trio.move_on_after(limit_s) as scope:
                 if flight.priority is Priority.FOREGROUND:
                     async with self._foreground:
-                        await self._budget.reserve(size_bytes)
-                        reserved = True
+                        if not reserved:
+                            await self._budget.reserve(size_bytes)
+                            reserved = True
                         await self._bring(flight)
                 else:
                     await self._bring(flight)
@@ -222,129 +254,9 @@ class Fetcher:
         if flight.error is not None:
             self.counts[f"failed_{flight.priority.name.lower()}"] += 1
             if flight.priority is Priority.FOREGROUND:
-                self._remember(flight)
+                self._failures.remember(flight)
         flight.done = True
         flight.wake()
-
-    async def _bring(self, flight: Flight) -> None:
-        span, run = flight.span, flight.run
-        flight.expected = self._layout.checksums(flight.obj.number, run.first, run.stop)
-        if self._cache.present(span) == run.block_count:
-            data = await self._cache.load(span, flight.expected)
-            if data is not None:
-                self._hold(flight, data)
-                self._publish(flight, data.nbytes, flight.expected or [0] * run.block_count)
-                return
-        byte_range = bytes_of(run, span.object_size_bytes, span.block_size_bytes)
-        key, etag = self._key_of(flight.obj), flight.obj.etag
-        if span.size_bytes < POOLED_FROM_BYTES:  # as one buffer, without a copy: there is little to publish early
-            data = await self._store.get_range(key, byte_range, if_match=etag)
-            self._hold(flight, data)
-            arrived = data.nbytes
-            self._check(flight, arrived)
-        else:
-            arrived = 0
-            self._cache.release_spent()
-            area = self._memory.pool.take(span.size_bytes)
-            buffer = memoryview(area)[: span.size_bytes]
-            self._hold(flight, buffer, area)
-
-            def deliver(chunk: memoryview) -> None:
-                nonlocal arrived
-                buffer[arrived : arrived + chunk.nbytes] = chunk
-                arrived += chunk.nbytes
-                self._check(flight, arrived)
-
-            await self._store.stream_range(key, byte_range, deliver, if_match=etag)
-        self.counts[f"fetched_{flight.priority.name.lower()}_bytes"] += arrived
-        self.counts[f"gets_{flight.priority.name.lower()}"] += 1
-        await self._mend(flight)
-        if flight.part is not None:
-            self._cache.keep(flight.span, flight.part, flight.seen)
-
-    def _hold(self, flight: Flight, buffer: memoryview, area: mmap.mmap | None = None) -> None:
-        """The reservation becomes the memory cache's holding, pinned until the flight has landed."""
-        span = flight.span
-        if buffer.nbytes != span.size_bytes:
-            raise GridfsError(f"{buffer.nbytes} bytes of {flight.obj.key} came where {span.size_bytes} were asked for")
-        flight.part = Part(span.identity, span.block_size_bytes, span.start_byte, span.stop_byte, buffer, area)
-        flight.guard = buffer[:0]
-        self._memory.pin(flight.part)
-        self._budget.release(area_bytes(span.size_bytes))
-
-    def _check(self, flight: Flight, arrived: int) -> None:
-        """Verifies the blocks that are complete, up to the first wrong one, and publishes them."""
-        part, size = flight.part, self._block_size_bytes
-        if part is None:
-            return
-        verified = len(flight.seen)
-        complete = flight.run.block_count if arrived == flight.span.size_bytes else arrived // size
-        if complete <= verified:
-            return
-        data = part.buffer[verified * size : min(complete * size, arrived)]
-        checksums = block_checksums(data, size)
-        if flight.expected is not None:
-            for position, checksum in enumerate(checksums):
-                if checksum != flight.expected[verified + position]:
-                    del checksums[position:]
-                    break
-        if checksums:
-            self._publish(flight, min((verified + len(checksums)) * size, arrived), checksums)
-
-    def _publish(self, flight: Flight, ready_bytes: int, checksums: Sequence[int]) -> None:
-        if flight.part is not None:
-            self._memory.publish(flight.part, flight.span.start_byte + ready_bytes)
-        flight.seen.extend(checksums)
-        flight.wake()
-
-    async def _mend(self, flight: Flight) -> None:
-        """Fetches each wrong block once more, alone and past all caches, and publishes the rest."""
-        part, size = flight.part, self._block_size_bytes
-        while part is not None and flight.expected is not None and len(flight.seen) < flight.run.block_count:
-            block = flight.ready_block
-            start = (block - flight.run.first) * size
-            byte_range = bytes_of(Run(block, block + 1), flight.span.object_size_bytes, size)
-            self.counts["mismatches"] += 1
-            key = self._key_of(flight.obj)
-            logger.warning("bytes %d to %d of %s differ from their checksum: fetched again", *byte_range, key)
-            again = await self._store.get_range(key, byte_range, if_match=flight.obj.etag)
-            expected = flight.expected[len(flight.seen)]
-            if next(wrong_blocks(again, [expected], size), None) is not None:
-                raise IntegrityError(
-                    f"bytes {byte_range.start} to {byte_range.stop} of {key} in {self._store.url} are not as stored",
-                    remedy="the object is damaged in the store: restore it, or create the version again",
-                )
-            if part.buffer.readonly:
-                part.buffer = memoryview(bytearray(part.buffer))
-            part.buffer[start : start + again.nbytes] = again
-            self._check(flight, flight.span.size_bytes)
-
-    def _remember(self, flight: Flight) -> None:
-        if flight.error is None:
-            return
-        if len(self._failures) > FAILURE_LIMIT:
-            self._failures.clear()
-        until = trio.current_time() + FAILURE_MEMORY_S
-        for block in range(flight.ready_block, flight.run.stop):
-            self._failures[flight.obj.identity, block] = (until, flight.error)
-
-    def _raise_remembered(self, obj: ObjectRecord, run: Run) -> None:
-        if not self._failures:
-            return
-        for block in range(run.first, run.stop):
-            failure = self._failures.get((obj.identity, block))
-            if failure is None:
-                continue
-            if trio.current_time() < failure[0]:
-                raise again(failure[1])
-            del self._failures[obj.identity, block]
-
-
-def again(error: GridfsError) -> GridfsError:
-    """A copy of *error* for one more reader: raised twice, one instance would gather the tracebacks of all."""
-    copy = type(error)(error.message, remedy=error.remedy)
-    copy.__cause__ = error
-    return copy
 
 
 def slice_of(pieces: Sequence[Piece], byte_range: ByteRange) -> memoryview:

@@ -20,11 +20,15 @@ from gridfs.read.prefetch import Priority
 class Flight:
     """Blocks of one object on their way."""
 
-    __slots__ = ("_waiters", "done", "error", "expected", "guard", "obj", "part", "priority", "run", "seen", "span")
+    __slots__ = (
+        *("_waiters", "asked", "done", "error", "expected", "guard", "obj", "part", "priority", "run", "seen", "span"),
+    )
 
-    def __init__(self, obj: ObjectRecord, run: Run, span: Span, priority: Priority) -> None:
+    def __init__(self, obj: ObjectRecord, run: Run, span: Span, priority: Priority, asked: Run) -> None:
         self.obj = obj
         self.run = run
+        self.asked = asked
+        """What somebody waits for; the rest of the run was added to it."""
         self.span = span
         self.priority = priority
         self.expected: Checksums = None

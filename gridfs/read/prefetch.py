@@ -8,11 +8,12 @@ several requests at once), refilled when half of it is used, and capped by a sha
 streams divide.
 
 Dense-random. Reads that continue no stream are counted by region of the tape (64 MiB: a pack, or as many small objects
-of a bucket). The fourth miss in a region asks for the rest of it, behind everything that someone waits for. Whether
-such a fill is allowed is a rule of its own (`may_fill`): only while what the version still lacks fits the cache
-without evicting anything. Simulated over shuffled epochs, a cache of 1.2 times the dataset then fetches every byte
-once; without the rule a cache of 0.9 times would fetch 7 times the dataset, and one of half its size 76 times. Sparse
-random reads never get to four.
+of a bucket). Once at least four misses in a region have asked for a sixteenth of it, the rest is wanted too, behind
+everything that someone waits for: a shuffled epoch gets there with its first files, and looking up some places in a
+large file does not (docs/decisions/dense-random.md). Whether such a fill is allowed is a rule of its own (`may_fill`):
+only while what the version still lacks fits the cache without evicting anything. Simulated over shuffled epochs, a
+cache of 1.2 times the dataset then fetches every byte once; without the rule a cache of 0.9 times would fetch 7 times
+the dataset, and one of half its size 76 times.
 """
 
 from __future__ import annotations
@@ -29,13 +30,16 @@ from gridfs.read.plan import Run
 FIRST_WINDOW_BYTES = 1 * MIB
 """What the kernel's read-ahead asks for at once; more would be wasted on a file that is only looked into."""
 
-LARGEST_WINDOW_BYTES = 128 * MIB
-"""15 ms at 90 MB/s for each connection: 16 parts of 8 MiB in flight reach 1.3 GB/s."""
+LARGEST_WINDOW_BYTES = 64 * MIB
+"""Eight parts of 8 MiB in flight: 0.6 GB/s at 15 ms and 90 MB/s for each connection. More only costs fresh memory."""
 
 STREAM_LIMIT = 32
 """Streams remembered. Each random read opens one, so the limit is also how long a slow stream survives among them."""
 
 MISSES_BEFORE_FILL = 4
+DENSE_SHARE = 1 / 16
+"""Of a region, what misses must have asked for: 4 MiB. Random reads of 256 KiB in a large file took 6 times as long
+when the fourth miss filled its region of 64 MiB."""
 
 REGION_LIMIT = 4096
 """Regions counted: 256 GiB of tape."""
@@ -96,7 +100,8 @@ class Prefetcher:
         self._region = max(1, PACK_SIZE_BYTES // block_size_bytes)
         self._active = mode != "none"
         self._streams: list[Stream] = []
-        self._misses: OrderedDict[int, int] = OrderedDict()
+        self._misses: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        """Misses and blocks missed, by region."""
         self._filling: set[int] = set()
 
     @property
@@ -122,7 +127,11 @@ class Prefetcher:
         streams.insert(0, Stream(position=stop, issued=stop))
         if len(streams) > STREAM_LIMIT:
             streams.pop()
-        return self._count_miss(first) if outcome is Outcome.MISS else ()
+        return self._count_miss(first, stop) if outcome is Outcome.MISS else ()
+
+    def is_filling(self, block: int) -> bool:
+        """Whether the region of this block of the tape was found dense and is being filled."""
+        return block // self._region in self._filling
 
     def fill_ended(self, run: Run, *, denied: bool) -> None:
         """A fill is done, or was not allowed: its region is counted from zero again."""
@@ -165,13 +174,14 @@ class Prefetcher:
             other for other in self._streams if other is stream or other.window or not low <= other.position <= high
         ]
 
-    def _count_miss(self, block: int) -> Sequence[Want]:
-        region = block // self._region
+    def _count_miss(self, first: int, stop: int) -> Sequence[Want]:
+        region = first // self._region
         if region in self._filling:
             return ()
-        misses = self._misses.pop(region, 0) + 1
-        if misses < MISSES_BEFORE_FILL:
-            self._misses[region] = misses
+        misses, blocks = self._misses.pop(region, (0, 0))
+        misses, blocks = misses + 1, blocks + stop - first
+        if misses < MISSES_BEFORE_FILL or blocks < self._region * DENSE_SHARE:
+            self._misses[region] = (misses, blocks)
             if len(self._misses) > REGION_LIMIT:
                 self._misses.popitem(last=False)
             return ()

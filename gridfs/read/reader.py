@@ -110,6 +110,7 @@ class Reader:
             budget=self._budget,
             timeout_s=settings.read_timeout_s,
             on_defect=on_defect,
+            is_dense=lambda obj, block: self._prefetcher.is_filling(obj.first_block + block),
         )
         self._prefetcher = Prefetcher(
             block_size_bytes=self._block_size_bytes,

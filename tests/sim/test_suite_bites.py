@@ -53,9 +53,9 @@ class Early(Fetcher):
 class Twice(Fetcher):
     """Forgets what is on its way."""
 
-    def _start(self, obj: ObjectRecord, run: Run, *arguments: object) -> Flight:
+    def _start(self, obj: ObjectRecord, run: Run, *arguments: object, **names: object) -> Flight:
         self.flights.clear()
-        return super()._start(obj, run, *arguments)  # type: ignore[arg-type]
+        return super()._start(obj, run, *arguments, **names)  # type: ignore[arg-type]
 
     def known(self, obj: ObjectRecord, block: int) -> bool:
         return False

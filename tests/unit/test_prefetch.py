@@ -116,19 +116,28 @@ def test_sparse_random_reads_want_nothing(order: list[int]) -> None:
     assert not [want for block in order for want in subject.observe(block, block + 1, Outcome.MISS)]
 
 
-def test_the_fourth_miss_in_a_pack_wants_the_rest_of_it_once() -> None:
-    subject = prefetcher()
-    wants = [want for block in (3, 500, 90, 300, 77, 410) for want in subject.observe(block, block + 1, Outcome.MISS)]
-    assert wants == [Want(Run(0, 512), Priority.FILL, 8 * MIB)]
+def random_misses(subject: Prefetcher, count: int, blocks: int) -> list[Want]:
+    """*count* reads of *blocks* each at places of the first pack that continue none of the others."""
+    starts = [(number * 149) % (512 - blocks) for number in range(1, count + 1)]
+    return [want for first in starts for want in subject.observe(first, first + blocks, Outcome.MISS)]
 
 
-def test_a_denied_fill_may_be_asked_for_again_by_four_more_misses() -> None:
+def test_misses_of_a_sixteenth_of_a_pack_want_the_rest_of_it_once() -> None:
+    assert not random_misses(prefetcher(), 15, 2)
+    assert random_misses(prefetcher(), 16, 2) == [Want(Run(0, 512), Priority.FILL, 8 * MIB)]
+    assert len(random_misses(prefetcher(), 40, 2)) == 1
+
+
+def test_three_misses_are_no_pattern_however_large() -> None:
+    assert not random_misses(prefetcher(), 3, 40)
+    assert random_misses(prefetcher(), 4, 40)
+
+
+def test_a_denied_fill_may_be_asked_for_again_by_as_many_misses() -> None:
     subject = prefetcher()
-    misses = [3, 500, 90, 300]
-    (want,) = [want for block in misses for want in subject.observe(block, block + 1, Outcome.MISS)]
+    (want,) = random_misses(subject, 16, 2)
     subject.fill_ended(want.run, denied=True)
-    later = [subject.observe(block, block + 1, Outcome.MISS) for block in (60, 120, 180, 240)]
-    assert [len(wants) for wants in later] == [0, 0, 0, 1]
+    assert len(random_misses(subject, 40, 2)) <= 3
 
 
 def test_hits_and_waits_are_no_misses() -> None:
