@@ -176,7 +176,7 @@ def _end(registry: Registry, record: MountRecord, timeout_s: float) -> None:
     except StoreUnavailable:
         return  # it is on its way out, or silent; `grid status` shows it
     deadline = time.monotonic() + timeout_s
-    while registry.is_alive(record.mount_id) and time.monotonic() < deadline:
+    while not registry.has_ended(record.mount_id) and time.monotonic() < deadline:
         time.sleep(0.01)  # flock can't be waited for with a timeout
 
 

@@ -23,10 +23,8 @@ import logging
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import trio
@@ -34,11 +32,13 @@ import trio
 from gridfs import zero_open
 from gridfs.errors import EXIT_BUG, GridfsError, Unsupported, exit_code_of
 from gridfs.fuse import MAX_TASKS, Operations  # loads the hook before pyfuse3
-from gridfs.mount import control, kernel, registry, veil
+from gridfs.mount import control, registry, veil
 from gridfs.mount.assembly import OpenVersion, open_version
 from gridfs.mount.launch import failure_line, ready_line
 from gridfs.mount.mounts import current, top_at, uses_of
+from gridfs.mount.native_errors import native_errors
 from gridfs.mount.requirements import may_mount
+from gridfs.mount.reveal import reveal
 from gridfs.mount.spec import MountRecord, MountSpec, from_json, plain
 from gridfs.mount.systemd import notify
 from gridfs.mount.users import Use, may_release, uses
@@ -99,7 +99,7 @@ class Daemon:
         if self.spec.options.allow_other:
             options.add("allow_other")
         options.update(self.spec.options.extra)
-        with _native_errors() as said:
+        with native_errors() as said:
             try:
                 pyfuse3.init(operations, str(self._fuse_path), options)
             except RuntimeError as error:
@@ -119,15 +119,16 @@ class Daemon:
             self._unmount()
 
     def _unmount(self) -> None:
-        self._release()
-        pyfuse3.close(unmount=False)
+        pyfuse3.close(unmount=False)  # first: nobody serves any more, and a request would be waited for in vain
+        if not self._released:
+            self._detach()
         if self.spec.target_made and self.spec.target is not None:
             with contextlib.suppress(OSError):  # someone else has mounted there, or put something in
                 self.spec.target.rmdir()
 
     async def _become_ready(self, serving: trio.Nursery, descriptor: int, reports: bool) -> None:
         await serving.start(control.serve, self.spec.directory, self._answer, name="control")
-        self.record = record = await trio.to_thread.run_sync(self._show)
+        self.record = record = await trio.to_thread.run_sync(self._reveal)
         registry.write_record(self.spec.directory, record)
         self._touch()
         serving.start_soon(self._watch_users, name="users")
@@ -137,68 +138,29 @@ class Daemon:
             os.write(descriptor, ready_line(record))
         os.close(descriptor)
 
-    def _show(self) -> MountRecord:
-        """Sets the kernel's limits and mounts what people see. In a worker thread: it asks the mount for things."""
-        spec = self.spec
-        mounted = top_at(self._fuse_path, current())
-        if mounted is None:
-            raise Unsupported(f"{self._fuse_path} was unmounted while it was being mounted")
-        os.statvfs(self._fuse_path)  # the first answer of the mount: from here on it works
-        read_ahead = kernel.set_read_ahead(mounted.device)
-        max_background = kernel.set_max_background(mounted.device, spec.directory / registry.EMPTY)
-        veiled, veil_device = "off: only root may mount one", None
-        if self._hidden and spec.target is not None:
-            empty, refusal = spec.directory / registry.EMPTY, veil.refusal(spec.options)
-            try:
-                veiled = veil.show(self._fuse_path, empty, spec.target, spec.source, veil=refusal is None)
-            except OSError as error:
-                raise Unsupported(f"{spec.target} can't be mounted on: {error.strerror}") from error
-            veiled = refusal or veiled
-            top = top_at(spec.target, current())
-            veil_device = top.device if top is not None and veiled == veil.VEIL_ON else None
-        elif spec.target is None:
-            veiled = "off: each run has its own"
-        hook = zero_open.HOOK if spec.options.zero_open else None
-        return MountRecord(
-            mount_id=spec.mount_id,
-            name=spec.version.name,
-            version=spec.version.version,
-            store_url=spec.store.url,
-            uid=os.geteuid(),
-            gid=os.getegid(),
-            pid=os.getpid(),
-            started_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            target=spec.target,
-            target_made=spec.target_made,
-            fuse_path=self._fuse_path,
-            fuse_device=mounted.device,
-            veil_device=veil_device,
-            zero_open=hook is not None and hook.may_answer_enosys(directory=False),
-            veil=veiled,
-            read_ahead=str(read_ahead),
-            max_background=str(max_background),
-            cache_directory=spec.cache.directory,
-            log_file=spec.log_file,
-            linger_s=spec.linger_s,
-        )
+    def _reveal(self) -> MountRecord:
+        hook = zero_open.HOOK if self.spec.options.zero_open else None
+        os.statvfs(self._fuse_path)  # after an answer the hook knows whether requests pass through it
+        works = hook is not None and hook.may_answer_enosys(directory=False)
+        return reveal(self.spec, self._fuse_path, zero_open=works)
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
             if request["do"] == "resolve":
                 return await self._resolve(request)
-            return self._answer_to(request["do"])
+            return await self._answer_to(request["do"])
         except Exception as error:  # a question is no reason for a mount to end
             self.counters.add("defects")
             self.incidents.note(error, f"control {request['do']}")
             return {"released": self._released}
 
-    def _answer_to(self, word: str) -> dict[str, Any]:
+    async def _answer_to(self, word: str) -> dict[str, Any]:
         if word == "keep":
             self._linger_s, self._had_target = None, True
         elif word == "use":
             self._touch()
         elif word == "release":
-            self._release()
+            await self._release()
         return self._status()
 
     async def _resolve(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -239,16 +201,18 @@ class Daemon:
             idle_s = trio.current_time() - self._last_used_s
             if may_release(Use(self._linger_s, self._had_target, here, elsewhere, idle_s)):
                 log.info("nobody uses %s any more", record.label)
-                self._release()
+                await self._release()
 
     def _touch(self) -> None:
         self._last_used_s = trio.current_time()
 
-    def _release(self) -> None:
+    async def _release(self) -> None:
         """Takes everything out of the tree. The kernel ends the session when nobody holds the file system."""
-        if self._released:
-            return
-        self._released = True
+        if not self._released:
+            self._released = True
+            await trio.to_thread.run_sync(self._detach)
+
+    def _detach(self) -> None:
         mounts = current()
         own = top_at(self._fuse_path, mounts)
         devices = self.record.devices if self.record is not None else frozenset({own.device} if own is not None else ())
@@ -266,29 +230,11 @@ class Daemon:
                 log.info("ended by %s", signal.Signals(number).name)
                 notify("STOPPING=1")
                 break
-            self._release()
+            await self._release()
             with trio.move_on_after(STOP_GRACE_S):
                 async for _ in signals:
                     break
         pyfuse3.terminate()
-
-
-@contextmanager
-def _native_errors() -> Iterator[Any]:
-    """Catches what libfuse and fusermount3 write to stderr: the only place where they say why a mount failed."""
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
-
-        def said() -> str:
-            caught.seek(0)
-            return " ".join(caught.read().decode(errors="replace").split())
-
-        try:
-            yield said
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
 
 
 def _cause(error: BaseException) -> BaseException:

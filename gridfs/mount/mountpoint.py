@@ -52,9 +52,12 @@ def prepared(path: Path | None, name: str) -> Iterator[Target]:
     made = False
     if path is None:
         path, made = _made(default_target(name), name)
+        remedy = two_remedies(name)
+    else:
+        remedy = "name a directory of yours"
     target = Target(absolute(path), made)
     try:
-        _check(target.path)
+        _check(target.path, remedy)
         yield target
     except BaseException:
         if made:
@@ -72,13 +75,20 @@ def _made(path: Path, name: str) -> tuple[Path, bool]:
     except OSError as error:
         raise AccessDenied(
             f"{path} can't be made ({error.strerror})",
-            remedy=f"have an administrator make {path.parent} yours (sudo install -d -o $USER {path.parent}), "
-            f"or name a directory: grid mount {name} DIR",
+            remedy=two_remedies(name),
         ) from error
     return path, True
 
 
-def _check(path: Path) -> None:
+def two_remedies(name: str) -> str:
+    """For one who may not mount below /datastores."""
+    return (
+        f"have an administrator make {DATASTORES} yours (sudo install -d -o $USER {DATASTORES}), "
+        f"or name a directory: grid mount {name} DIR"
+    )
+
+
+def _check(path: Path, remedy: str) -> None:
     try:
         names = os.listdir(path)
     except FileNotFoundError:
@@ -86,16 +96,14 @@ def _check(path: Path) -> None:
     except NotADirectoryError:
         raise InvalidInput(f"the mountpoint {path} is not a directory", remedy="name a directory") from None
     except OSError as error:
-        raise AccessDenied(
-            f"the mountpoint {path} can't be read: {error.strerror}", remedy="name a directory of yours"
-        ) from error
+        raise AccessDenied(f"the mountpoint {path} can't be read: {error.strerror}", remedy=remedy) from error
     if names:
         raise InvalidInput(
             f"the mountpoint {path} is not empty, and a mount would hide what is in it",
             remedy="name an empty directory",
         )
     if not os.access(path, os.W_OK):
-        raise AccessDenied(f"the mountpoint {path} is not yours", remedy="name a directory that you may write to")
+        raise AccessDenied(f"the mountpoint {path} is not yours", remedy=remedy)
 
 
 def is_ours(mounted: Mounted) -> bool:

@@ -121,6 +121,11 @@ class Registry:
             os.close(descriptor)
         return False
 
+    def has_ended(self, mount_id: str) -> bool:
+        """Whether a daemon that was alive is gone: its directory is, or after a crash its lock is free."""
+        directory = self._directory / mount_id
+        return not directory.exists() or ((directory / ALIVE).exists() and not self.is_alive(mount_id))
+
     def record(self, mount_id: str) -> MountRecord | None:
         """What the daemon said of itself; None before it is ready, or when a crash left half of it."""
         try:

@@ -100,7 +100,7 @@ def test_second_path_is_a_second_daemon_on_the_same_cache(user: OrdinaryUser) ->
 
 
 def test_datastores_that_can_not_be_made(user: OrdinaryUser) -> None:
-    failed(grid(user, "mount", "data"), 5, "/datastores/data can't be made", "sudo install -d", "grid mount data DIR")
+    failed(grid(user, "mount", "data"), 5, "/datastores/data", "sudo install -d", "grid mount data DIR")
 
 
 def test_allow_other_that_is_not_permitted(user: OrdinaryUser) -> None:
@@ -166,3 +166,13 @@ def test_fuse_that_is_missing_or_not_permitted(user: OrdinaryUser, mode: str, co
         env=user.environment({"PYTHONPATH": REPOSITORY}),
     )
     failed(done, code, "/dev/fuse", said)
+
+
+def test_sigterm_unmounts_cleanly(user: OrdinaryUser) -> None:
+    mount = user.home / "first"
+    succeeded(grid(user, "mount", "data", mount))
+    (record,) = records(user)
+    os.kill(record["pid"], 15)
+    wait_for_end(record["pid"])
+    assert succeeded(user.run(["ls", mount])) == ""
+    assert records(user) == []

@@ -1,0 +1,67 @@
+"""The last step of a start: the kernel's limits are set, and the file system appears where people look for it.
+
+Asks the mount for things, so it runs in a worker thread of the daemon, whose event loop answers.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gridfs.errors import Unsupported
+from gridfs.mount import kernel, registry, veil
+from gridfs.mount.mounts import current, top_at
+from gridfs.mount.spec import MountRecord, MountSpec
+
+
+def reveal(spec: MountSpec, fuse_path: Path, *, zero_open: bool) -> MountRecord:
+    """Shows what is mounted at *fuse_path* at the target, unless it is there already; what the mount then is.
+
+    Raises Unsupported when it can't be shown.
+    """
+    mounted = top_at(fuse_path, current())
+    if mounted is None:
+        raise Unsupported(f"{fuse_path} was unmounted while it was being mounted")
+    read_ahead = kernel.set_read_ahead(mounted.device)
+    max_background = kernel.set_max_background(mounted.device, spec.directory / registry.EMPTY)
+    veiled, veil_device = _show(spec, fuse_path)
+    return MountRecord(
+        mount_id=spec.mount_id,
+        name=spec.version.name,
+        version=spec.version.version,
+        store_url=spec.store.url,
+        uid=os.geteuid(),
+        gid=os.getegid(),
+        pid=os.getpid(),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        target=spec.target,
+        target_made=spec.target_made,
+        fuse_path=fuse_path,
+        fuse_device=mounted.device,
+        veil_device=veil_device,
+        zero_open=zero_open,
+        veil=veiled,
+        read_ahead=str(read_ahead),
+        max_background=str(max_background),
+        cache_directory=spec.cache.directory,
+        log_file=spec.log_file,
+        linger_s=spec.linger_s,
+    )
+
+
+def _show(spec: MountSpec, fuse_path: Path) -> tuple[str, str | None]:
+    """Whether there is a veil now, or why not; and its device."""
+    if spec.target is None:
+        return "off: each run has its own", None
+    if spec.target == fuse_path:
+        return "off: only root may mount one", None
+    refusal = veil.refusal(spec.options)
+    try:
+        shown = veil.show(fuse_path, spec.directory / registry.EMPTY, spec.target, spec.source, veil=refusal is None)
+    except OSError as error:
+        raise Unsupported(f"{spec.target} can't be mounted on: {error.strerror}") from error
+    if shown != veil.VEIL_ON:
+        return refusal or shown, None
+    top = top_at(spec.target, current())
+    return shown, top.device if top is not None else None
