@@ -56,6 +56,7 @@ class Lines:
         self._clock = clock
         self._rate = Rate(clock)
         self._total = ""
+        self._last_line = ""
         self._next_line_s = clock() + LINE_INTERVAL_S
 
     def on_phase(self, text: str) -> None:
@@ -75,8 +76,9 @@ class Lines:
 
     def _line(self, text: str) -> None:
         now_s = self._clock()
-        if now_s >= self._next_line_s:
+        if now_s >= self._next_line_s and text != self._last_line:  # a source that stalls says nothing new
             self._next_line_s = now_s + LINE_INTERVAL_S
+            self._last_line = text
             self._write(text)
 
 

@@ -42,6 +42,15 @@ def test_lines():
     ]
 
 
+def test_a_line_that_says_nothing_new_is_left_out():
+    clock, lines = Clock(), []
+    progress = Lines(lines.append, clock)
+    for _ in range(3):
+        clock.now_s += 11
+        progress.on_advance(0, 0)
+    assert lines == ["0 files, 0 B, 0 B/s"]
+
+
 def test_the_bar_shows_bytes_files_and_rate():
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, legacy_windows=False)
