@@ -12,7 +12,8 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 import trio
@@ -37,11 +38,13 @@ async def store_manifest(store: ObjectStore, name: str, sqlite_file: Path) -> Pa
         packed = await trio.to_thread.run_sync(compress, sqlite_file, compressed)
         with compressed.open("rb") as reading:
 
-            async def chunks() -> AsyncIterator[bytes]:
+            async def chunks() -> AsyncGenerator[bytes, None]:
                 while chunk := await trio.to_thread.run_sync(reading.read, PART_SIZE_BYTES):
                     yield chunk
 
-            await store.put_stream(manifest_key(name, packed.sha256), chunks())
+            async with aclosing(chunks()) as stream:
+                key = manifest_key(name, packed.sha256)
+                await store.put_stream(key, stream, size_hint_bytes=packed.compressed_bytes)
     return packed
 
 

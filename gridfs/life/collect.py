@@ -27,6 +27,7 @@ from gridfs.catalog_keys import (
 )
 from gridfs.catalog_lease import ANNOUNCEMENT_EXPIRY_S, EXPIRY_S
 from gridfs.catalog_parallel import in_parallel
+from gridfs.errors import ObjectMissing
 from gridfs.life.marks import Decision, decide, format_marks, merged, parse_marks
 from gridfs.life.roots import RootReader
 from gridfs.store.base import ObjectHead, ObjectStore
@@ -76,7 +77,7 @@ async def collect(
     listed = [head async for head in store.list(manifests_prefix(name))]
     listed += [head async for head in store.list(objects_prefix(name))]
     marks = [head async for head in store.list(marks_prefix(name))]
-    seen = merged([parse_marks(await store.get(head.key), head.key) for head in marks])
+    seen = merged([await _read_marks(store, head.key) for head in marks])
     if dry_run:
         now_ns = time.time_ns()  # a dry run writes nothing, and so can't ask the store for its time
         decision = decide(listed, await reader.read(now_ns, grace_ns), seen, now_ns, grace_ns)
@@ -93,6 +94,13 @@ async def collect(
     removed = await _remove(store, name, reader, decision.due, grace_ns)
     await _remove_expired(store, name, now_ns)
     return _report(name, decision, removed)
+
+
+async def _read_marks(store: ObjectStore, key: str) -> dict[str, int]:
+    try:
+        return parse_marks(await store.get(key), key)
+    except ObjectMissing:
+        return {}  # another collection has taken it over since it was listed
 
 
 async def _remove(
