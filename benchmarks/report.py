@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and its plots, from the results of one or more runs; nothing on that page is typed by hand."""
+"""docs/benchmarks.md and its plots, from the results of one or more runs. Only its last part (notes.md) is typed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ SETTINGS = {
     "warm": "everything in the page cache",
     "local": "local disk, no server",
 }
+NOTES = Path(__file__).with_name("notes.md")
+"""What people found out about the figures: limits, profiles, ideas that were tried. It ends the page."""
+
 LESS_IS_BETTER = ("us", "ms", "s", "MiB", "x", "", "GETs")
 
 
@@ -46,6 +49,8 @@ def render(record: Record, plots: Sequence[tuple[str, str]]) -> str:
             parts.append(f"### (d) a second epoch\n\n{_tables(record, 'd')}")
     parts.append(f"## (k) peak anonymous memory of the daemon, MiB\n\n{_memory(record)}")
     parts.append(_failures(record.failures))
+    if NOTES.exists():
+        parts.append(NOTES.read_text(encoding="utf-8"))
     return "\n".join(parts)
 
 

@@ -26,6 +26,7 @@ from benchmarks.subjects.gridfs import Directories
 from benchmarks.workloads import WORKLOADS
 
 MEMORY = Path("/dev/shm")
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(scale: Scale, letters: list[str], place: Path, *, with_rivals: bool, save: Callable[[Record], None]) -> Record:
@@ -36,8 +37,8 @@ def run(scale: Scale, letters: list[str], place: Path, *, with_rivals: bool, sav
     if os.geteuid() != 0:
         raise Failed("the page cache can only be dropped by root: run it as root")
     record = Record()
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for number in ENDING:
+        signal.signal(number, _interrupt)
     place.mkdir(parents=True, exist_ok=True)
     rivals = install(place / "rivals") if with_rivals else Rivals(place / "rivals/bin")
     start = time.time()
@@ -87,6 +88,9 @@ def run(scale: Scale, letters: list[str], place: Path, *, with_rivals: bool, sav
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    """Ends the run; what comes after it is taking everything away, which a second Ctrl-C shall not cut short."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -51,7 +51,6 @@ class Gridfs:
         self.directories = directories
         self.root = directories.work / "gridfs/mount"
         self.suffix = ""
-        self.pid: int | None = None
         self.server: Server | None = None
 
     def with_options(self, name: str, *options: str) -> Gridfs:
@@ -69,38 +68,34 @@ class Gridfs:
         self.root.mkdir(parents=True, exist_ok=True)
         self.directories.runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
         limit = [f"--max-cache-size={cache_limit_bytes}"] if cache_limit_bytes else []
-        before = self._daemons()
         self.server = server
         grid(self.directories, server, "mount", f"{dataset}{self.suffix}", self.root, *limit, *self.options)
-        started = self._daemons() - before
-        self.pid = min(started) if started else None
-        return self.root, self.pid
+        return self.root, min(self._daemons(), default=None)
 
     def stop(self) -> None:
+        """Also after a mount command that was cut short: whichever daemon of this run there is, is gone afterwards."""
         if self.server is None:
             return
-        mounted = str(self.root) in mountpoints()
-        if mounted:
+        server, self.server = self.server, None
+        if str(self.root) in mountpoints():
             try:
-                grid(self.directories, self.server, "unmount", self.root, timeout_s=60)
+                grid(self.directories, server, "unmount", self.root, timeout_s=60)
             except Failed as error:
                 print(f"grid unmount: {error}", file=sys.stderr)
                 while str(self.root) in mountpoints():
                     run(["umount", "-l", self.root])
-        pid, self.pid, self.server = self.pid, None, None
-        if pid is None:
-            return
         try:
-            wait_until(lambda: _has_ended(pid), "gridfs: the daemon's end")
+            wait_until(lambda: not self._daemons(), "gridfs: the daemon's end")
         except Failed:
-            os.kill(pid, signal.SIGKILL)
+            for pid in self._daemons():
+                os.kill(pid, signal.SIGKILL)
             raise
 
     def forget(self) -> None:
         remove(self.directories.cache)
 
     def _daemons(self) -> set[int]:
-        """Daemons of this run: their environment has its runtime directory."""
+        """Daemons of this run: their environment has its runtime directory (that of a zombie is empty)."""
         mark, found = f"XDG_RUNTIME_DIR={self.directories.runtime}".encode(), set()
         for entry in os.listdir("/proc"):
             if not entry.isdigit():
@@ -112,11 +107,3 @@ class Gridfs:
             except OSError:
                 continue  # it ended
         return found
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether *pid* is no more, or only waits to be reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
