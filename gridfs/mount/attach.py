@@ -105,10 +105,14 @@ def start(registry: Registry, spec: MountSpec) -> MountRecord:
         raise
 
 
-def share(registry: Registry, record: MountRecord, target: Path, options: MountOptions) -> None:
-    """Shows a living daemon's file system at *target* too, for good. For one who may mount."""
+def share(registry: Registry, record: MountRecord, target: Path, options: MountOptions) -> bool:
+    """Shows a living daemon's file system at *target* too, for good. For one who may mount.
+
+    False when the daemon is about to leave.
+    """
     directory = registry.directory_of(record.mount_id)
-    control.ask(directory, "keep")
+    if control.ask(directory, "keep")["released"]:
+        return False
     shown = uses_of(record.fuse_path, record.devices, current())
     try:
         if shown:
@@ -118,3 +122,4 @@ def share(registry: Registry, record: MountRecord, target: Path, options: MountO
             veil.show(record.fuse_path, directory / EMPTY, target, source, veil=veil.refusal(options) is None)
     except OSError as error:
         raise Unsupported(f"{target} can't be mounted on: {error.strerror}") from error
+    return True

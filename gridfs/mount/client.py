@@ -25,7 +25,7 @@ from gridfs.mount.mountpoint import absolute, default_target, is_disconnected, i
 from gridfs.mount.mounts import current, top_at, uses_of
 from gridfs.mount.registry import Registry, key_of
 from gridfs.mount.requirements import check_allow_other, check_machine, may_mount
-from gridfs.mount.spec import MountRecord, source_of
+from gridfs.mount.spec import SOURCE_PREFIX, MountRecord
 from gridfs.names import parse_spec
 
 END_TIMEOUT_S = 10.0
@@ -73,13 +73,12 @@ def mount(request: MountRequest, paths: Paths) -> Path:
     version, registry = request.version, Registry(paths.runtime)
     registry.clean_dead(veil.detach)
     wanted = absolute(request.path if request.path is not None else default_target(version.name))
-    if _is_there(wanted, source_of(version.name, version.version)):
+    if _is_there(registry, wanted, request):
         return wanted
     key = key_of(request.store, version, request.options, owner())
     with prepared(request.path, version.name) as target, registry.starting(key) as lock:
-        usable = registry.usable(key, current()) if may_mount() else []
-        if usable and not request.foreground:
-            share(registry, usable[0], target.path, request.options)
+        usable = registry.usable(key, current()) if may_mount() and not request.foreground else []
+        if any(share(registry, record, target.path, request.options) for record in usable):
             return target.path
         spec = new_spec(
             registry, key, request.store, version, paths, request.cache, request.options, target=target, linger_s=None
@@ -90,15 +89,19 @@ def mount(request: MountRequest, paths: Paths) -> Path:
     return target.path
 
 
-def _is_there(path: Path, source: str) -> bool:
-    """Whether *path* shows *source* already. Takes a dead daemon's remains away; raises Busy for another version."""
+def _is_there(registry: Registry, path: Path, request: MountRequest) -> bool:
+    """Whether *path* shows the version asked for. Takes a dead daemon's remains away; raises Busy for another version."""
     mounted = top_at(path, current())
     while mounted is not None and is_ours(mounted) and is_disconnected(path):
         _hide(path, lazy=True)
         mounted = top_at(path, current())
     if mounted is None or not is_ours(mounted):
         return False
-    refuse_other(path, mounted.source.partition(":")[2], source.partition(":")[2])
+    wanted = f"{request.version.name}@{request.version.version}"
+    refuse_other(path, mounted.source.removeprefix(SOURCE_PREFIX), wanted)
+    record = next((record for record in registry.living() if _shows(record, path)), None)
+    holds = f"{wanted} of another user" if record is None else f"{wanted} of {record.store_url}"
+    refuse_other(path, holds, f"{wanted} of {request.store.url}")
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -70,12 +71,14 @@ class Stage:
         assert status.record is not None
         return status.record
 
-    def take_down(self) -> None:
-        """Unmounts everything and judges the daemons: none met a defect, or anything that was not expected."""
+    def judge(self) -> None:
+        """Judges the daemons: none met a defect, or anything that was not expected."""
         for status in self.statuses():
             if status.detail:
                 assert status.detail["counters"].get("defects", 0) == 0, status.detail["incidents"]
                 assert self.expects_incidents or status.detail["incidents"] == []
+
+    def unmount_all(self) -> None:
         for path in list(self.mounted):
             if os.path.ismount(path):
                 self.unmount(path, lazy=True)
@@ -90,5 +93,8 @@ def stage(directory: Path, runtime: Path, store: StoreSettings | None = None) ->
     made = Stage(paths, store or StoreSettings(url=f"file://{directory}/data/store"))
     try:
         yield made
+        made.judge()
     finally:
-        made.take_down()
+        made.unmount_all()
+        for large in (paths.data, paths.cache):  # pytest keeps the directories of three runs
+            shutil.rmtree(large, ignore_errors=True)

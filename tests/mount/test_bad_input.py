@@ -103,3 +103,10 @@ def test_other_version_at_the_path(staged: Stage, version: Version, tmp_path: Pa
     with pytest.raises(Busy, match=f"{mount} already holds bad@1; grid unmount {mount}"):
         client.mount(staged.request(other, mount), staged.paths)
     assert (mount / "file").read_text() == "content\n"
+
+
+def test_same_name_of_another_store_at_the_path(staged: Stage, version: Version, tmp_path: Path) -> None:
+    mount = staged.mount(version, tmp_path / "mount")
+    elsewhere = dataclasses.replace(staged.request(version, mount), store=StoreSettings(f"file://{tmp_path}/elsewhere"))
+    with pytest.raises(Busy, match=f"{mount} already holds bad@1 of {staged.store.url}"):
+        client.mount(elsewhere, staged.paths)
