@@ -81,6 +81,7 @@ class DiskCache:
         self._queue_limit_bytes = queue_limit_bytes
         self._queued_bytes = 0
         self._parked = trio.lowlevel.ParkingLot()
+        self._written = trio.lowlevel.ParkingLot()
         self._reader_threads = trio.CapacityLimiter(READERS)
         self._writer_threads = trio.CapacityLimiter(WRITERS)
         self._usage = evict.Usage(0, 0, 0)
@@ -145,6 +146,18 @@ class DiskCache:
         """How much may wait to be written. Kept in memory, it is part of the reader's budget."""
         self._queue_limit_bytes = size_bytes
 
+    async def wait_for_queue(self, size_bytes: int) -> None:
+        """Returns when *size_bytes* more may be queued, or when the tier is off; a part larger than the queue needs
+        none.
+        """
+        while self._queue and self._queued_bytes + size_bytes > self._queue_limit_bytes and self._off_reason is None:
+            await self._written.park()
+
+    async def drain(self) -> None:
+        """Returns when everything that was taken has been written or dropped."""
+        while self._queued_bytes:
+            await self._written.park()
+
     def holds(self, part: Part) -> bool:
         """Whether all of *part* is known to have been written."""
         segment = self._segments.peek(part.identity, part.first_block // blocks_per_segment(part.block_size_bytes))
@@ -193,6 +206,7 @@ class DiskCache:
             finally:
                 self._queued_bytes -= item.span.size_bytes
                 item.on_written()
+                self._written.unpark_all()
 
     async def _write(self, item: _Write) -> None:
         span = item.span

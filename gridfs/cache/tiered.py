@@ -35,6 +35,14 @@ class DiskTier(BlockCache, Protocol):
         """How much may wait to be written."""
         ...
 
+    async def wait_for_queue(self, size_bytes: int) -> None:
+        """Returns when so much more may wait, or when the tier is off."""
+        ...
+
+    async def drain(self) -> None:
+        """Returns when nothing waits to be written."""
+        ...
+
     def holds(self, part: Part) -> bool:
         """Whether all of *part* has been written."""
         ...
@@ -93,6 +101,16 @@ class TieredCache:
         """How much of the memory may be parts that wait to be written to disk."""
         if self.disk is not None:
             self.disk.limit_queue(size_bytes)
+
+    async def wait_for_queue(self, size_bytes: int) -> None:
+        """Returns when the disk tier may be given so much more; at once where there is none."""
+        if self.disk is not None:
+            await self.disk.wait_for_queue(size_bytes)
+
+    async def drain(self) -> None:
+        """Returns when nothing waits to be written to disk."""
+        if self.disk is not None:
+            await self.disk.drain()
 
     def room_bytes(self) -> int:
         return self.disk.room_bytes() if self.disk is not None else 0

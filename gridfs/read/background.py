@@ -20,9 +20,10 @@ from gridfs.read.layout import Layout
 from gridfs.read.plan import Run, objects_of, parts_of
 from gridfs.read.prefetch import Priority, Want
 
-WORKERS = {Priority.WINDOW: 32, Priority.FILL: 8}
+WORKERS = {Priority.WINDOW: 32, Priority.FILL: 8, Priority.WARM: 16}
 """Windows: 32 small objects of a bucket at 15 ms each are 2,100 a second. Fills: most of a dense region comes with the
-misses in it (fetch.py), and eight connections at 90 MB/s are what a fill of a bucket far away needs."""
+misses in it (fetch.py); eight connections at 90 MB/s are what the rest needs of a bucket far away. Warming has more,
+because a bucket's small objects come one for each request."""
 
 QUEUED_WANTS = 1024
 """For each priority; the oldest window is dropped first, since its reader may be gone, and the newest fill."""
@@ -56,6 +57,13 @@ class Background:
         queue.append(_Job(want, self._plan(want)))
         self._parked[want.priority].unpark()
 
+    async def finish(self, want: Want) -> None:
+        """Queues *want*, and returns when all of it that was lacking has come or failed."""
+        job = _Job(want, self._plan(want))
+        self._queues[want.priority].append(job)
+        self._parked[want.priority].unpark()
+        await job.ended.wait()
+
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             for priority, count in WORKERS.items():
@@ -88,6 +96,8 @@ class Background:
 
     async def _fetch(self, obj: ObjectRecord, run: Run, priority: Priority) -> None:
         size_bytes = area_bytes(self._fetcher.span(obj, run).size_bytes)
+        if priority is not Priority.WINDOW:
+            await self._fetcher.wait_for_disk(size_bytes)
         await self._budget.reserve(size_bytes, background=True)
         still = self._fetcher.takeable(obj, run)  # while this waited for memory, readers may have fetched some of it
         if still is None:
@@ -104,6 +114,7 @@ class Background:
                 yield from ((obj, run) for run in self._fetcher.absent(obj, part))
 
     def _ended(self, job: _Job) -> None:
+        job.ended.set()
         if job.want.priority is Priority.FILL:
             self._on_fill_ended(job.want.run)
 
@@ -111,10 +122,11 @@ class Background:
 class _Job:
     """A want, and how far it has come."""
 
-    __slots__ = ("exhausted", "flying", "parts", "want")
+    __slots__ = ("ended", "exhausted", "flying", "parts", "want")
 
     def __init__(self, want: Want, parts: Iterator[tuple[ObjectRecord, Run]]) -> None:
         self.want = want
         self.parts = parts
         self.flying = 0
         self.exhausted = False
+        self.ended = trio.Event()

@@ -23,6 +23,7 @@ from gridfs.read.budget import Budget
 from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
 from gridfs.read.plan import Run, bytes_of
+from gridfs.read.prefetch import Priority
 from gridfs.read.verify import block_checksums, wrong_blocks
 from gridfs.store.base import ObjectStore
 
@@ -85,6 +86,8 @@ class Carrier:
         self.counts[f"gets_{flight.priority.name.lower()}"] += 1
         await self._mend(flight)
         if flight.part is not None:
+            if flight.priority is Priority.WARM:
+                flight.part.unread_bytes = 0  # nobody waits to read it: it leaves memory when it is on disk
             self._cache.keep(flight.span, flight.part, flight.seen)
 
     def _hold(self, flight: Flight, buffer: memoryview, area: mmap.mmap | None = None) -> None:

@@ -75,6 +75,8 @@ class Fetcher(Carrier):
         self._is_dense = is_dense
         self._foreground = trio.CapacityLimiter(FOREGROUND_FLIGHTS)
         self._failures = Failures()
+        self.last_error: GridfsError | None = None
+        """Of the flight that failed last, whoever wanted it."""
         self.flights: dict[tuple[str, int], Flight] = {}
         self.nursery: trio.Nursery | None = None
 
@@ -142,10 +144,18 @@ class Fetcher(Carrier):
                 pieces.append(Piece.of(flight.part, Run(part_run.first, ready)))
             if ready >= part_run.stop:
                 continue
-            if flight.error is not None and flight.priority is Priority.FOREGROUND and part_run.first < flight.asked.stop:
+            if (
+                flight.error is not None
+                and flight.priority is Priority.FOREGROUND
+                and part_run.first < flight.asked.stop
+            ):
                 raise again(flight.error)
             pieces.extend(await self.collect(obj, Run(max(ready, part_run.first), part_run.stop)))
         return pieces
+
+    async def wait_for_disk(self, size_bytes: int) -> None:
+        """Returns when the disk tier's queue has room for a part: what fills it must not outrun the disk."""
+        await self._cache.wait_for_queue(size_bytes)
 
     def launch(self, obj: ObjectRecord, run: Run, priority: Priority) -> Flight:
         """Starts a background flight for blocks that are lacking; the caller holds the budget's reservation for it."""
@@ -253,6 +263,7 @@ class Fetcher(Carrier):
             self._memory.unpin(flight.part)
         if flight.error is not None:
             self.counts[f"failed_{flight.priority.name.lower()}"] += 1
+            self.last_error = flight.error
             if flight.priority is Priority.FOREGROUND:
                 self._failures.remember(flight)
         flight.done = True

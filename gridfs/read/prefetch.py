@@ -62,6 +62,8 @@ class Priority(IntEnum):
     FOREGROUND = 0
     WINDOW = 1
     FILL = 2
+    WARM = 3
+    """The whole version is wanted on disk; of no use in memory once it is there."""
 
 
 class Want(NamedTuple):

@@ -19,18 +19,23 @@ from gridfs.cache.base import DiskStatistics
 from gridfs.cache.memory import Part
 from gridfs.cache.tiered import TieredCache
 from gridfs.config import READ_TIMEOUT_S, CacheSettings, MountOptions
-from gridfs.errors import ReadTimeout
+from gridfs.errors import GridfsError, ReadTimeout
 from gridfs.model import Buffer, ByteRange, ObjectRecord
 from gridfs.read.background import Background
 from gridfs.read.budget import SMALLEST_BUDGET_BYTES, Budget, cgroup_memory_limit_bytes, default_budget_bytes
+from gridfs.read.failures import again
 from gridfs.read.fetch import Fetcher, slice_of
 from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
 from gridfs.read.plan import Run, blocks_of
 from gridfs.read.prefetch import Outcome, Prefetcher, Priority, may_fill
+from gridfs.read.warm import Warmth, measure, warm
 from gridfs.store.base import ObjectStore
 
 logger = logging.getLogger(__name__)
+
+WARM_AGAIN_S = 30.0
+"""After a failure of the store, `--prefetch all` goes on; readers find out by themselves and sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,8 @@ class Reader:
             self._fetcher.nursery = nursery
             await nursery.start(self._cache.run, name="cache")
             nursery.start_soon(self._background.run, name="background")
+            if self._settings.prefetch == "all":
+                nursery.start_soon(self._warm_all, name="prefetch all")
             task_status.started()
             await trio.sleep_forever()
 
@@ -209,6 +216,38 @@ class Reader:
         part.unread_bytes -= size_bytes
         if part.unread_bytes <= 0:
             self._cache.spend(part)
+
+    async def warm(self, on_advance: Callable[[int], object] = lambda _: None) -> Warmth:
+        """Brings the whole version into the disk cache, as far as it fits, and says how much is there then.
+
+        *on_advance* is told, now and then, how many bytes of the version are behind it. Raises GridfsError when the
+        store fails; what has come by then stays. Without a disk tier nothing is fetched.
+        """
+        if not self._cache.statistics().active:
+            return Warmth(0, self._layout.info.total_bytes)
+        self._fetcher.last_error = None
+        await warm(self._layout, self._cache, self._background, on_advance)
+        warmth = await measure(self._layout, self._cache)
+        if not warmth.complete and self._fetcher.last_error is not None:
+            raise again(self._fetcher.last_error)
+        return warmth
+
+    async def _warm_all(self) -> None:
+        """What `--prefetch all` asks for; a store that fails is asked again later."""
+        while True:
+            try:
+                warmth = await self.warm()
+            except GridfsError as error:
+                logger.info("prefetching everything is interrupted: %s", error)
+                await trio.sleep(WARM_AGAIN_S)
+                continue
+            if not warmth.complete:
+                logger.warning(
+                    "the cache has no room for the whole version: %d of %d bytes are in it",
+                    warmth.cached_bytes,
+                    warmth.total_bytes,
+                )
+            return
 
     def statistics(self) -> ReaderStatistics:
         counts = self._fetcher.counts

@@ -1,0 +1,81 @@
+"""gridfs.read.warm over a real disk cache: all of a version, as far as it fits, and once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from gridfs.cache.tiered import TieredCache, open_cache
+from gridfs.config import KIB, MIB, CacheSettings
+from gridfs.errors import StoreUnavailable
+from gridfs.model import ByteRange
+from gridfs.read.reader import Reader, ReaderSettings
+from gridfs.read.warm import measure
+from gridfs.store.simulated import SimulatedStore
+from tests.support.layout import ListLayout
+from tests.support.on_trio import on_trio
+
+SIZES = (20 * MIB, 110_000, 5, 3 * MIB)
+
+
+@asynccontextmanager
+async def reading(
+    directory: Path, *, max_size_bytes: int | None = None, prefetch: str = "auto"
+) -> AsyncIterator[tuple[ListLayout, SimulatedStore, TieredCache, Reader]]:
+    layout, store = ListLayout(SIZES, block_size_bytes=128 * KIB), SimulatedStore()
+    for key, data in layout.data.items():
+        store.place(key, data)
+    cache = open_cache(CacheSettings(directory, max_size_bytes))
+    reader = Reader(layout, store, lambda obj: obj.key, cache, ReaderSettings(64 * MIB, prefetch=prefetch))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(reader.run)
+        yield layout, store, cache, reader
+        nursery.cancel_scope.cancel()
+
+
+@on_trio
+async def test_a_warm_version_needs_no_store(tmp_path: Path) -> None:
+    async with reading(tmp_path) as (layout, store, cache, reader):
+        assert (await measure(layout, cache)).cached_bytes == 0
+        told: list[int] = []
+        assert (await reader.warm(told.append)).complete
+        assert store.sent_bytes == sum(SIZES)
+        assert told == sorted(told)
+        assert told[-1] >= sum(SIZES)
+        assert (await reader.warm()).complete
+        assert store.sent_bytes == sum(SIZES)
+    async with reading(tmp_path) as (layout, store, cache, reader):
+        for obj in layout.objects:
+            assert bytes(await reader.read(obj, ByteRange(0, obj.size_bytes))) == layout.data[obj.key]
+        assert not store.requests
+
+
+@on_trio
+async def test_warming_ends_where_it_would_evict(tmp_path: Path) -> None:
+    async with reading(tmp_path, max_size_bytes=12 * MIB) as (_, _, cache, reader):
+        warmth = await reader.warm()
+        assert not warmth.complete
+        assert cache.statistics().evicted_segments == 0
+
+
+@on_trio
+async def test_a_store_that_fails_is_told_and_the_rest_comes_later(tmp_path: Path) -> None:
+    async with reading(tmp_path) as (layout, store, cache, reader):
+        store.inject(StoreUnavailable("503"), times=2)
+        with pytest.raises(StoreUnavailable):
+            await reader.warm()
+        lacking = sum(SIZES) - (await measure(layout, cache)).cached_bytes
+        sent = store.sent_bytes
+        assert (await reader.warm()).complete
+        assert store.sent_bytes - sent == lacking
+
+
+@on_trio
+async def test_prefetch_all_warms_by_itself(tmp_path: Path) -> None:
+    async with reading(tmp_path, prefetch="all") as (layout, _, cache, _):
+        while not (await measure(layout, cache)).complete:
+            await trio.sleep(0.01)
