@@ -90,7 +90,7 @@ def mount(request: MountRequest, paths: Paths) -> Path:
 
 
 def _is_there(registry: Registry, path: Path, request: MountRequest) -> bool:
-    """Whether *path* shows the version asked for. Takes a dead daemon's remains away; raises Busy for another version."""
+    """Whether *path* shows what is asked for. Takes a dead daemon's remains away; raises Busy for another version."""
     mounted = top_at(path, current())
     while mounted is not None and is_ours(mounted) and is_disconnected(path):
         _hide(path, lazy=True)
