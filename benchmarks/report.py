@@ -58,13 +58,14 @@ def _introduction(record: Record) -> str:
     about = record.about
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     ceilings = "; ".join(f"{name}: {rate} GB/s" for name, rate in about["ceilings, GB/s"].items())
+    loads = ", ".join(f"({letter}) {load}" for letter, load in about["load before each workload"].items())
     return f"""# Benchmarks
 
 gridfs beside what people use instead, in one run on one server, every byte that was read compared with what was
 written. Written by `make bench` ({about["when"]}); figures are medians of the rounds, with the lowest and the highest.
 
-- Machine: {about["machine"]}; {about["system"]}. Server, daemon and readers share these cores, and the load of other
-  work on it was {about["load before"]:.1f} at the start: compare figures with each other, and not with other machines'.
+- Machine: {about["machine"]}; {about["system"]}. Server, daemon and readers share these cores, and other work did, too
+  (load before each workload: {loads}): compare figures with each other, and not with other machines'.
 - Versions: {versions}.
 - Repeat it: `make bench` (as root, 25 minutes; `python -m benchmarks --only a,c` for some of it, `--quick` to see that
   it works). It installs the rivals into an environment of its own, starts its servers on loopback, and removes

@@ -71,12 +71,15 @@ def run(scale: Scale, letters: list[str], place: Path, *, with_rivals: bool, sav
                 for connections in (1, 8, 16)
             },
         }
+        loads: dict[str, float] = {}
+        record.about["load before each workload"] = loads
         reachable = {server.name: server for server in (rgw, limited.server, counting.server, nginx)}
         directories = Directories(work, runtime)
         bench = Bench(scale, work, record, rivals, reachable, counting, directories, memory_root)
         for workload in WORKLOADS:
             if not letters or workload.letter in letters:
                 print(f"\n({workload.letter}) {workload.title}", flush=True)
+                loads[workload.letter] = round(os.getloadavg()[0], 1)
                 try:
                     workload.run(bench)
                 except Failed as error:
@@ -106,7 +109,6 @@ def about(scale: Scale, rivals: Rivals, start: float) -> dict[str, object]:
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(start)),
         "machine": f"{os.cpu_count()} cores ({processor}), {memory / 2**30:.0f} GiB of memory, {_disk()}",
         "system": platform.platform(),
-        "load before": os.getloadavg()[0],
         "versions": versions(rivals),
         "scale": asdict(scale),
         "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
