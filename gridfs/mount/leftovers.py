@@ -2,10 +2,10 @@
 
 A directory must not be removed while any run has a datastore mounted on it: rmdir(2) of a mountpoint of another
 namespace succeeds and takes the mount away there. So all of this happens under one lock in the runtime directory:
-shared by runs from making the directories until they are mounted, exclusive for a removal, which then looks through
-the mount tables of all processes for one that still uses the path:
+shared by runs from looking which directories there are until they are mounted, exclusive for a removal, which then
+looks through the mount tables of all processes for one that still uses the path:
 
-    run:      lock shared; mkdir and write a record; enter the namespace and mount; exec (which drops the lock)
+    run:      lock shared; look; mkdir and write a record; enter the namespace and mount; exec (which drops the lock)
     janitor:  a detached process of the run that made something: waits for the end of the run, then of every other
               process that has the path mounted (by pidfd, so without polling), then locks exclusively, looks once
               more, removes the directory (if it is empty) and the record
@@ -33,19 +33,20 @@ class Leftovers:
         self._directory = directory
 
     @contextlib.contextmanager
-    def attaching(self, made: Iterable[PurePosixPath]) -> Iterator[list[PurePosixPath]]:
-        """Makes the directories *made* and keeps removals away until the block ends or the process execs.
-
-        Yields those that this call really made, for `leave_janitor`.
-        """
+    def attaching(self) -> Iterator[None]:
+        """Keeps removals away until the block ends or the process execs: a directory that is seen in it stays."""
         with self._locked(fcntl.LOCK_SH):
-            new: list[PurePosixPath] = []
-            for path in made:
-                self._record(path).write_bytes(os.fsencode(path))
-                with contextlib.suppress(FileExistsError):  # another run was faster: its record and janitor stand
-                    os.mkdir(path, 0o755)
-                    new.append(path)
-            yield new
+            yield
+
+    def make(self, paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+        """Makes *paths*, while `attaching`; those that this call really made, for `leave_janitor`."""
+        new: list[PurePosixPath] = []
+        for path in paths:
+            self._record(path).write_bytes(os.fsencode(path))
+            with contextlib.suppress(FileExistsError):  # another run was faster: its record and janitor stand
+                os.mkdir(path, 0o755)
+                new.append(path)
+        return new
 
     def leave_janitor(self, paths: list[PurePosixPath]) -> None:
         """Starts a detached process that removes *paths* once this process and all other users of them have ended.

@@ -35,9 +35,9 @@ def replace_process(
     """
     leftovers = Leftovers(ensure_private(runtime) / "made")
     leftovers.sweep()
-    plan = plan_view(placements, LocalHost())
-    with leftovers.attaching(plan.made) as made:
-        if made:
+    with leftovers.attaching():
+        plan = plan_view(placements, LocalHost())  # a directory that it finds must not be removed before it is used
+        if made := leftovers.make(plan.made):
             leftovers.leave_janitor(made)
         enter(plan, ensure_private(runtime / "run"), veil=veil)
         execute(command)

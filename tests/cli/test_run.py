@@ -159,7 +159,8 @@ def test_a_daemon_of_runs_ends_after_its_last_user_and_not_before(tmp_path: Path
 def test_runs_that_start_together_share_one_daemon(tmp_path: Path, private_dirs: Paths) -> None:
     where = ["--datastore_name", f"data:{tmp_path}/in", "--", "cat", f"{tmp_path}/in/which"]
     runs = [start("run", *where) for _ in range(8)]
-    assert [run.communicate()[0] for run in runs] == ["two"] * 8
+    said = [run.communicate() for run in runs]
+    assert [output for output, _ in said] == ["two"] * 8, said
     assert len(living(private_dirs.runtime)) == 1
 
 

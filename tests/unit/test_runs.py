@@ -1,0 +1,30 @@
+"""What a run does on the host before it has a namespace of its own."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import PurePosixPath
+
+import pytest
+
+from gridfs.config import Paths
+from gridfs.mount import runs
+from gridfs.mount.view import Host, Placement, ViewPlan
+
+
+class Looked(Exception):
+    """Ends the run where it looks which directories there are."""
+
+
+def test_a_directory_that_another_run_made_is_not_removed_between_looking_and_mounting(
+    private_dirs: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(placements: list[Placement], host: Host) -> ViewPlan:
+        with open(private_dirs.runtime / "made" / "lock", "wb") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as a janitor does before it removes
+        raise Looked
+
+    monkeypatch.setattr(runs, "plan_view", look)
+    placement = Placement("data@1", PurePosixPath("/in"), PurePosixPath("/nowhere"))
+    with pytest.raises(Looked):
+        runs.replace_process([placement], ["true"], private_dirs.runtime)
