@@ -83,7 +83,9 @@ def _reader(spec: MountSpec, contents: Contents, incidents: Incidents, counters:
 
 
 def _disk_tier(settings: CacheSettings, incidents: Incidents) -> DiskCache | None:
-    """The cache on disk; None, with an incident, when the disk fails: it works without, from memory alone."""
+    """The cache on disk. None when it is turned off, and with an incident when the disk fails: memory alone will do."""
+    if settings.max_size_bytes == 0:
+        return None
     try:
         return DiskCache(settings)
     except OSError as error:

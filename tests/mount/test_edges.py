@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from gridfs import zero_open
 from gridfs.config import MountOptions
 from gridfs.model import Version
+from gridfs.mount import client
 from gridfs.mount.registry import Registry
 from tests.mount.stage import MODES, Stage
 from tests.support.data import ramp
@@ -200,3 +202,12 @@ def test_all_times_are_the_modification_time(staged: Stage, version: Version, tm
         shown = (mount / "file0").stat()
         assert (shown.st_mtime_ns, shown.st_atime_ns, shown.st_ctime_ns) == (moment_ns, moment_ns, moment_ns)
         (mount / "file0").read_bytes()
+
+
+def test_disk_cache_that_is_turned_off(staged: Stage, version: Version, tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    request = staged.request(version, tmp_path / "mount")
+    request = dataclasses.replace(request, cache=dataclasses.replace(request.cache, max_size_bytes=0))
+    staged.mounted.append(client.mount(request, staged.paths))
+    assert (tmp_path / "mount" / "file1").read_bytes() == ramp(SIZE_BYTES, 1)
+    assert not (staged.paths.cache / "blocks").exists()
