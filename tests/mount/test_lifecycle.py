@@ -18,7 +18,7 @@ import pytest
 from gridfs.config import MountOptions
 from gridfs.errors import Busy
 from gridfs.model import Version
-from gridfs.mount import client
+from gridfs.mount import client, launch
 from gridfs.mount.attach import ensure_daemon, find_daemon
 from gridfs.mount.mounts import current, top_at
 from gridfs.mount.registry import Registry
@@ -262,3 +262,32 @@ def test_foreground_tells_systemd_and_ends_with_the_signal(staged: Stage, versio
             assert supervised.wait(60) == 0
     address.unlink()
     assert list(mount.iterdir()) == []
+
+
+DEFECTIVE = """
+import sys
+from gridfs.mount import daemon
+async def bug(self): raise RuntimeError("a bug")
+daemon.Daemon._watch_users = bug
+sys.exit(daemon.main())
+"""
+
+
+def test_daemon_that_ends_by_a_defect_of_its_own_does_not_unmount(
+    staged: Stage, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 7: an unmount would make the tree look empty to whoever copies it at that moment."""
+    with monkeypatch.context() as defective:
+        defective.setattr(launch, "command", lambda: [sys.executable, "-c", DEFECTIVE])
+        path = tmp_path / "mount"
+        path.mkdir()
+        mount = client.mount(staged.request(version, path), staged.paths)
+    staged.mounted.append(mount)
+    record = staged.record()
+    wait_for_end(record.pid)
+    with pytest.raises(OSError) as caught:
+        os.listdir(mount)
+    assert caught.value.errno == errno.ENOTCONN
+    assert "RuntimeError: a bug" in record.log_file.read_text()
+    assert client.mount(staged.request(version, mount), staged.paths) == mount
+    assert (mount / "file").read_bytes() == ramp(300_000)
