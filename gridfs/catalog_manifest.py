@@ -13,7 +13,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import trio
@@ -117,5 +117,6 @@ def _remove_unused(directory: Path) -> None:
     """Removes what nobody used for long. An open manifest can be removed: its mount keeps it until it ends."""
     oldest = time.time() - _UNUSED_S
     for path in directory.iterdir():
-        if path.stat().st_mtime < oldest:
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another fetch has renamed or removed it
+            if path.stat().st_mtime < oldest:
+                path.unlink()

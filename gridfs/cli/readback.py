@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ from gridfs.cli.failures import one_line
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.output import print_json, say, shown_count, shown_path, shown_size
 from gridfs.cli.parameters import SPEC
+from gridfs.config import ensure_private
 from gridfs.errors import IntegrityError
 from gridfs.model import VersionSpec
 
@@ -115,11 +117,12 @@ def verify(invocation: Invocation, spec: VersionSpec, sample: float | None) -> N
         from gridfs.catalog_contents import open_contents
         from gridfs.life.verify import verify as read_back
 
+        # The manifest too comes from the store, and not from where a mount has left it.
+        scratch = ensure_private(invocation.cache_settings().directory)
         async with invocation.open_catalog() as catalog:
             version = await catalog.resolve(spec)
-            cache = invocation.cache_settings().directory
-            async with open_contents(catalog, version, cache, invocation.store_settings) as contents:
-                with shown_progress() as progress:
+            with TemporaryDirectory(prefix="verify-", dir=scratch) as cache, shown_progress() as progress:
+                async with open_contents(catalog, version, Path(cache), invocation.store_settings) as contents:
                     progress.on_phase("reading back")
                     if sample is None:
                         progress.on_total(version.file_count, version.total_bytes)

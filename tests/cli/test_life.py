@@ -123,6 +123,15 @@ def test_verify_names_what_is_wrong(grid, pets, private_dirs):
     assert "pets@1 is damaged" in ended.err
 
 
+def test_verify_reads_the_manifest_of_the_store_and_not_that_of_the_node(grid, pets, private_dirs):
+    grid("datastore", "files", "pets").succeeded()
+    for name in objects_in(private_dirs):
+        if "/manifests/" in name:
+            (private_dirs.data / "store" / "datastores" / name).write_bytes(b"something else")
+    grid("datastore", "files", "pets").succeeded()
+    grid("datastore", "verify", "pets").failed(8, "manifest of pets@2", "refused")
+
+
 def test_delete_keeps_the_number_and_the_others(grid, pets, tmp_path):
     grid("datastore", "delete", "--name", "pets").failed(2, "--version")
     grid("datastore", "delete", "--name", "pets", "--version", "2").failed(2, "--yes")

@@ -311,6 +311,26 @@ async def test_the_grace_periods_of_tombstone_and_mark(tmp_path: Path) -> None:
 
 
 @on_mock_clock
+async def test_two_collections_at_once(tmp_path: Path) -> None:
+    """Regression: the marks that one has listed, the other has taken over."""
+    for apart_s in (0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8, 2.1, 2.4, 2.7, 3.0):
+        scratch = tmp_path / str(apart_s)
+        scratch.mkdir()
+        world = World(scratch)
+        await world.create([0.0])
+        await world.delete(0)
+        await trio.sleep(8 * DAY_S)
+        await world.collect()
+        await trio.sleep(GRACE_S)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.collect)
+            await trio.sleep(apart_s)
+            nursery.start_soon(world.collect)
+        await world.collect()
+        assert [key for key in world.store.contents() if version_of_key(key) is None] == []
+
+
+@on_mock_clock
 async def test_a_dry_run_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path)
     await world.killed([0.0, 100.0], 50.0)

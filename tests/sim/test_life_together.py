@@ -16,6 +16,8 @@ import trio
 
 from gridfs.catalog import Catalog
 from gridfs.catalog_contents import open_contents
+from gridfs.catalog_keys import object_key, version_of_key
+from gridfs.catalog_record import parse_record
 from gridfs.config import Paths, StoreSettings
 from gridfs.create.creation import create_datastore
 from gridfs.create.progress import Silent
@@ -24,7 +26,9 @@ from gridfs.errors import GridfsError, NotFound
 from gridfs.life import roots
 from gridfs.life.collect import collect
 from gridfs.life.verify import verify
-from gridfs.model import Buffer, VersionSpec
+from gridfs.manifest.reader import Manifest
+from gridfs.manifest.transport import Unpacker
+from gridfs.model import Buffer, Version, VersionSpec
 from gridfs.store.base import ObjectHead
 from gridfs.store.simulated import Network, SimulatedStore
 from tests.support.data import ramp
@@ -36,10 +40,16 @@ ROUNDS = 6
 
 
 class DistantStore(SimulatedStore):
-    """Each request takes another time, by seed; the store's clock is the machine's."""
+    """Each request takes another time, by seed; the store's clock is the machine's.
 
-    def __init__(self, seed: int) -> None:
+    Judges every commit and every removal: all that a listed version refers to must be there.
+    """
+
+    def __init__(self, seed: int, scratch: Path) -> None:
         self._distances = Random(seed)
+        self._scratch = scratch
+        self._referred: dict[str, set[str]] = {}
+        self.violations: list[str] = []
         super().__init__()
 
     @property
@@ -53,7 +63,33 @@ class DistantStore(SimulatedStore):
     def place(self, key: str, data: Buffer, *, storage_class: str | None = None) -> ObjectHead:
         super().place(key, data, storage_class=storage_class)
         self._objects[key] = replace(self._objects[key], last_modified_ns=time.time_ns())
+        if version_of_key(key) is not None:
+            version = parse_record(data, key)
+            if version.deleted_at is None:
+                self.judge(version)
         return self._head(key)
+
+    async def delete(self, key: str) -> None:
+        await super().delete(key)
+        for other, data in self.contents().items():
+            if version_of_key(other) is not None and (version := parse_record(data, other)).deleted_at is None:
+                self.judge(version)
+
+    def judge(self, version: Version) -> None:
+        missing = self._needed(version) - self.contents().keys()
+        self.violations += [f"{version.name}@{version.version} lacks {key}" for key in sorted(missing)]
+
+    def _needed(self, version: Version) -> set[str]:
+        key = version.manifest_key
+        if key not in self._referred:
+            self._referred[key] = {key}
+            path = self._scratch / version.manifest_sha256
+            with Unpacker(path, sha256=version.manifest_sha256, size_bytes=version.manifest_bytes) as unpacker:
+                unpacker.feed(self.contents()[key])
+                unpacker.finish()
+            with Manifest.open(path) as manifest:
+                self._referred[key] |= {object_key(version.name, record.key) for record in manifest.objects()}
+        return self._referred[key]
 
 
 class Town:
@@ -61,7 +97,7 @@ class Town:
 
     def __init__(self, scratch: Path, seed: int) -> None:
         self.scratch = scratch
-        self.store = DistantStore(seed)
+        self.store = DistantStore(seed, scratch)
         self.catalog = Catalog(self.store)
         self.random = Random(seed)
         self.at_work = 0
@@ -129,6 +165,7 @@ async def test_nothing_reachable_is_removed_and_nothing_half_made_is_listed(
             nursery.start_soon(town.creator, number)
             nursery.start_soon(town.collector, number)
         nursery.start_soon(town.deleter)
+    assert town.store.violations == []
     assert town.made == 2 * ROUNDS
     assert await town.catalog.numbers("set") == list(range(1, 1 + len(await town.catalog.numbers("set"))))
     await town.listed_versions_are_sound()
