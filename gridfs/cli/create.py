@@ -115,7 +115,9 @@ def carry_out(invocation: Invocation, request: CreateRequest, selected: Selected
         store = await open_store(selected.settings)
         try:
             with shown_progress() as progress:
-                return await create_datastore(request, store, invocation.paths, progress)
+                return await create_datastore(
+                    request, store, invocation.paths, progress, store_settings=selected.settings
+                )
         finally:
             await store.aclose()
 

@@ -9,7 +9,7 @@ import click
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.output import Column, print_json, print_table, say, shown_count, shown_time
 from gridfs.errors import NotFound
-from gridfs.selection import select_store
+from gridfs.selection import SelectedStore
 
 
 @click.command("resume")
@@ -38,8 +38,15 @@ def resume(invocation: Invocation, name: str | None) -> None:
         raise NotFound(f"there is no {what}", remedy="`grid datastore --show-incomplete` lists those there are")
     creation = waiting[0]
     say(f"Continuing {creation.request.name} from {creation.request.source}")
-    flags = replace(invocation.flags, store=creation.store_url, cluster=None)
-    selected = select_store(flags, invocation.environment, invocation.config_file, invocation.paths)
+    flags, store = invocation.flags, creation.store
+    settings = replace(
+        store,
+        endpoint_url=flags.endpoint_url or store.endpoint_url,
+        region=flags.region or store.region,
+        profile=flags.profile or store.profile,
+        sign=store.sign and not flags.no_sign_request,
+    )
+    selected = SelectedStore(settings, None)
     print_result(invocation, selected, carry_out(invocation, creation.request, selected))
 
 

@@ -23,7 +23,7 @@ from gridfs import __version__
 from gridfs.catalog import Catalog
 from gridfs.catalog_keys import manifest_key, object_key
 from gridfs.catalog_lease import Lease
-from gridfs.config import BLOCK_SIZE_BYTES, PACK_SIZE_BYTES, Paths
+from gridfs.config import BLOCK_SIZE_BYTES, PACK_SIZE_BYTES, Paths, StoreSettings
 from gridfs.create.arrive import Arriving, Expected, refuse_clash
 from gridfs.create.compose import write_manifest
 from gridfs.create.groups import single_error
@@ -74,17 +74,20 @@ async def create_datastore(
     paths: Paths,
     progress: Progress,
     *,
+    store_settings: StoreSettings | None = None,
     block_size_bytes: int = BLOCK_SIZE_BYTES,
     pack_size_bytes: int = PACK_SIZE_BYTES,
 ) -> CreateResult:
-    """Makes the next version of `request.name`.
+    """Makes the next version of `request.name`. *store_settings* are kept for a `resume` without arguments.
 
     Whatever it raises, no version exists (but see Catalog.commit for a lost answer), and the same request
     continues where this one ended. Raises NotFound, InvalidInput, AccessDenied or SourceProblem for the source,
     and what the store raises.
     """
     async with opened_source(request, store.url, paths) as (source, notes):
-        return await _create(request, source, notes, store, paths, progress, block_size_bytes, pack_size_bytes)
+        return await _create(
+            request, source, notes, store, store_settings, paths, progress, block_size_bytes, pack_size_bytes
+        )
 
 
 async def _create(
@@ -92,12 +95,13 @@ async def _create(
     source: Source,
     notes: tuple[str, ...],
     store: ObjectStore,
+    store_settings: StoreSettings | None,
     paths: Paths,
     progress: Progress,
     block_size_bytes: int,
     pack_size_bytes: int,
 ) -> CreateResult:
-    with claimed(paths, request, store.url) as directory:
+    with claimed(paths, request, store.url, store_settings) as directory:
         on_clash = refuse_clash(source.label) if isinstance(source, StreamedSource) else None
         journal = Journal(directory / "journal.sqlite", on_clash=on_clash)
         settings = PublishSettings(

@@ -29,6 +29,8 @@ from gridfs.model import Kind, Problem
 _STAMP = struct.Struct("<qqqQ")
 _LINK = struct.Struct("<QQ")
 _SPECIAL = {stat.S_IFSOCK: "socket", stat.S_IFIFO: "fifo", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+_READ_ALL = 0o444
+"""Then nobody needs to be asked; an ACL that says otherwise shows when the file is read."""
 _ACLS = frozenset({"system.posix_acl_access", "system.posix_acl_default"})
 _LABELS = frozenset({"security.selinux", "security.ima", "security.evm"})
 """Put on every file by the machine's own policy: no property of the dataset."""
@@ -201,7 +203,9 @@ class _Scan:
     def _entry(self, directory: int, name: str, path: bytes, status: os.stat_result, locator: bytes = b"") -> None:
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFREG:
-            if not os.access(name, os.R_OK, dir_fd=directory, effective_ids=True):
+            if status.st_mode & _READ_ALL != _READ_ALL and not os.access(
+                name, os.R_OK, dir_fd=directory, effective_ids=True
+            ):
                 self._refuse(path, "Permission denied")
                 return
             self._listing.add(_file(path, status, locator))

@@ -16,13 +16,13 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gridfs.config import Paths, ensure_private
+from gridfs.config import Paths, StoreSettings, ensure_private
 from gridfs.create.request import CreateRequest
 from gridfs.errors import FormatError
 
@@ -34,27 +34,25 @@ class Incomplete:
     directory: Path
     request: CreateRequest
     store_url: str
+    store: StoreSettings
+    """How that store is reached; without a secret."""
     started_at: str
     """UTC, ISO 8601 with a `Z`."""
     is_running: bool
 
 
 @contextmanager
-def claimed(paths: Paths, request: CreateRequest, store_url: str) -> Iterator[Path]:
-    """The directory of this creation, for this process alone; removed by `discard` and kept otherwise."""
+def claimed(paths: Paths, request: CreateRequest, store_url: str, store: StoreSettings | None = None) -> Iterator[Path]:
+    """The directory of this creation, for this process alone; removed by `discard` and kept otherwise.
+
+    *store* is kept for a later `resume`.
+    """
     parent = ensure_private(paths.state / "creations")
-    key = request.key(store_url)
-    number = 0
-    while True:
-        directory = parent / (key if number == 0 else f"{key}-{number}")
-        lock = _try_lock(directory)
-        if lock is not None:
-            break
-        number += 1
+    directory, lock = _claim(parent, request.key(store_url))
     try:
         file = directory / "request.json"
         if not file.exists():
-            _write_request(file, request, store_url)
+            _write_request(file, request, store_url, store)
         yield directory
     finally:
         os.close(lock)
@@ -80,7 +78,10 @@ def incomplete(paths: Paths) -> list[Incomplete]:
                 document = json.loads((directory / "request.json").read_text())
                 request = CreateRequest.from_json(json.dumps(document["request"]))
                 running = _is_locked(directory)
-                found.append(Incomplete(directory, request, document["store_url"], document["started_at"], running))
+                store = StoreSettings(**document["store"])
+                found.append(
+                    Incomplete(directory, request, document["store_url"], store, document["started_at"], running)
+                )
             except (OSError, ValueError, KeyError, TypeError, FormatError):
                 continue
     return sorted(found, key=lambda creation: creation.started_at, reverse=True)
@@ -102,9 +103,30 @@ def clear(paths: Paths) -> int:
     return count
 
 
-def _write_request(file: Path, request: CreateRequest, store_url: str) -> None:
+def _claim(parent: Path, key: str) -> tuple[Path, int]:
+    """A directory of that key and its lock: one that was interrupted if there is any, else a new one."""
+    existing = {path.name for path in parent.iterdir() if path.name == key or path.name.startswith(f"{key}-")}
+    names = sorted(existing) + [name for name in map(_numbered(key), range(len(existing) + 1)) if name not in existing]
+    while True:
+        for name in names:
+            lock = _try_lock(parent / name)
+            if lock is not None:
+                return parent / name, lock
+        names = [f"{names[-1]}-1"]  # somebody else was faster with each of them
+
+
+def _numbered(key: str) -> Callable[[int], str]:
+    return lambda number: key if number == 0 else f"{key}-{number}"
+
+
+def _write_request(file: Path, request: CreateRequest, store_url: str, store: StoreSettings | None) -> None:
     started_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    document = {"request": json.loads(request.to_json()), "store_url": store_url, "started_at": started_at}
+    document = {
+        "request": json.loads(request.to_json()),
+        "store_url": store_url,
+        "store": asdict(store or StoreSettings(url=store_url)),
+        "started_at": started_at,
+    }
     temporary = file.with_suffix(".new")
     temporary.write_text(json.dumps(document, indent=1) + "\n")
     temporary.rename(file)

@@ -43,6 +43,8 @@ class Server:
         self.resources: dict[str, Resource] = {}
         self.released = released
         """Set at the end: who stalls goes home."""
+        self.stalled = threading.Event()
+        """Set when somebody stalls."""
 
     def serve(self, path: str, resource: Resource) -> str:
         """Adds *resource*; its URL."""
@@ -130,6 +132,7 @@ def _answer(handler: BaseHTTPRequestHandler, server: Server) -> None:
         handler.wfile.write(body[start:] if limit is None else body[start : start + limit])
         handler.wfile.flush()
         if stall is not None:
+            server.stalled.set()
             server.released.wait()
     except OSError:  # the reader has gone
         pass
