@@ -13,6 +13,7 @@ Who may not mount has the FUSE mount itself at the path, put there and taken awa
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -83,7 +84,7 @@ def hide(target: Path, *, lazy: bool) -> None:
     if done.returncode != 0:
         busy = "busy" in done.stderr
         message = done.stderr.strip().rpartition(": ")[2] or f"fusermount3 ended with {done.returncode}"
-        raise OSError(16 if busy else 22, message, str(target))
+        raise OSError(errno.EBUSY if busy else errno.EINVAL, message, str(target))
 
 
 def detach(target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sysconfig
 from pathlib import Path
 
@@ -26,7 +27,9 @@ def test_tree_of_oddities(staged: Stage, tmp_path: Path, mode: str) -> None:
 
 
 def test_standard_library(staged: Stage, tmp_path: Path, mode: str) -> None:
-    source = Path(sysconfig.get_path("stdlib")) / "encodings" if mode != "veil" else _standard_library(tmp_path)
+    source = Path(sysconfig.get_path("stdlib")) / "encodings"
+    if mode == "veil":
+        source = _standard_library(tmp_path / "stdlib")
     mount = staged.mount(staged.create(source, "stdlib").version, tmp_path / "mount", MODES[mode])
     assert assert_same(source, mount) > 100
 
@@ -67,14 +70,7 @@ def test_through_an_object_store(server: str, request: pytest.FixtureRequest, tm
         assert_same(source, staged.mount(version, tmp_path / "mount"))
 
 
-def _standard_library(scratch: Path) -> Path:
-    """The standard library without what is installed beside it."""
-    view = scratch / "stdlib"
-    view.mkdir()
-    import shutil
-
-    shutil.copytree(
-        sysconfig.get_path("stdlib"), view, ignore=shutil.ignore_patterns("site-packages", "test", "config-*"),
-        symlinks=True, dirs_exist_ok=True,
-    )  # fmt: skip
-    return view
+def _standard_library(copy: Path) -> Path:
+    """A copy of the standard library without what is installed beside it."""
+    without = shutil.ignore_patterns("site-packages", "test", "config-*")
+    return shutil.copytree(sysconfig.get_path("stdlib"), copy, symlinks=True, ignore=without)
