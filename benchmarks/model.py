@@ -126,6 +126,6 @@ class Record:
             whole.distributions = {
                 k: v for k, v in whole.distributions.items() if k.workload not in done
             } | part.distributions
-            loads = whole.about.get("load before each workload", {}) | part.about["load before each workload"]
+            loads = whole.about.get("load before each workload", {}) | part.about.get("load before each workload", {})
             whole.about = whole.about | part.about | {"load before each workload": loads}
         return whole

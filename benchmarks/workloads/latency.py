@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from benchmarks.bench import BARE, BOTO3, LOCAL
 from benchmarks.model import Key
-from benchmarks.processes import Failed, drop_page_cache
 from benchmarks.subjects.base import Subject, mounted
 
 if TYPE_CHECKING:
@@ -79,14 +78,10 @@ def _warm(bench: Bench) -> None:
                 roots[subject.name], _ = subject.start(
                     dataset.prefix, dataset.name, bench.servers["rgw"], cache_limit_bytes=None
                 )
-        drop_page_cache()
-        for name, root in roots.items():
-            try:
-                bench.files_job(dataset, root, files)
-            except Failed as error:
-                bench.record.fail("a", "warm", name, str(error))
         for name in bench.turns(list(roots), min(WARM_ROUNDS, bench.scale.rounds + 2)):
             with bench.attempt("a", "warm", name):
                 for access in WARM_ACCESSES:
-                    found = bench.files_job(dataset, roots[name], files, access=access, whole=False, limit_s=1.5)
+                    found = bench.files_job(
+                        dataset, roots[name], files, access=access, whole=False, warm_up=True, limit_s=1.5
+                    )
                     bench.record.add_latencies(Key("a", "warm", name, access), found["latencies_us"])
