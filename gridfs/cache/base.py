@@ -7,6 +7,7 @@ block in it); an identity names immutable bytes, so an entry can be absent but n
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
@@ -73,8 +74,11 @@ class BlockCache(Protocol):
         """All bytes of the span, verified, if that takes no waiting for a disk; else None."""
         ...
 
-    async def load(self, span: Span, checksums: Checksums) -> memoryview | None:
-        """All bytes of the span, verified; None when any of them is lacking or wrong. Never raises but Cancelled."""
+    async def load(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
+        """All bytes of the span, verified; None when any of them is lacking or wrong. Never raises but Cancelled.
+
+        With *area*, a mapping of at least that size, they are read into it; cancelled, it may still be written to.
+        """
         ...
 
     def keep(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import mmap
 import os
 import time
 from collections import deque
@@ -116,11 +117,11 @@ class DiskCache:
             self._failed_read(segment, error)
             return None
 
-    async def load(self, span: Span, checksums: Checksums) -> memoryview | None:
+    async def load(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
         segment = self._whole(span)
         if segment is None:
             return None
-        read = partial(segment.read, span, checksums, nowait=False)
+        read = partial(segment.read, span, checksums, nowait=False, area=area)
         try:
             with self._segments.using(segment):
                 return self._used(segment, await trio.to_thread.run_sync(read, limiter=self._reader_threads))

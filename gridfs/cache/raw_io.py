@@ -1,4 +1,4 @@
-"""Reading without waiting, and writing past the page cache.
+"""Reading without waiting, and reading and writing past the page cache.
 
 What is written to the disk tier has just been read by someone, so the kernel has it in its page cache under the mount
 already; a second copy of it there would push other pages out, and new pages are dear (buffers.py). So data is written
@@ -50,6 +50,26 @@ def read_at(fd: int, buffer: memoryview, offset: int, *, nowait: bool) -> int | 
             break
         done += count
     return done
+
+
+def read_into(fd: int, area: mmap.mmap, size_bytes: int, offset: int) -> int:
+    """Reads whole pages for *size_bytes* into *area*, past the page cache if the file system can; bytes read."""
+    whole = min(-(-size_bytes // PAGE_SIZE_BYTES) * PAGE_SIZE_BYTES, len(area))
+    with memoryview(area) as view:
+        if offset % PAGE_SIZE_BYTES == 0:
+            try:
+                direct = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+                try:
+                    # A short answer is the end of the file, or the file system's choice: the page cache has the last
+                    # word.
+                    if os.preadv(direct, [view[:whole]], offset) >= size_bytes:
+                        return size_bytes
+                finally:
+                    os.close(direct)
+            except OSError as error:
+                if error.errno not in _NO_DIRECT:
+                    raise
+        return read_at(fd, view[:size_bytes], offset, nowait=False) or 0
 
 
 def write_all(fd: int, data: Buffer, offset: int) -> None:

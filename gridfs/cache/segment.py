@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from xxhash import xxh3_64_intdigest
 
 from gridfs.cache.base import Checksums, Span
-from gridfs.cache.raw_io import PAGE_SIZE_BYTES, read_at, write_all, write_direct
+from gridfs.cache.raw_io import PAGE_SIZE_BYTES, read_at, read_into, write_all, write_direct
 from gridfs.config import PART_SIZE_BYTES
 from gridfs.model import Buffer
 
@@ -146,16 +146,25 @@ class Segment:
                 return block - first
         return max(0, min(stop, base + len(table)) - first)
 
-    def read(self, span: Span, checksums: Checksums, *, nowait: bool) -> memoryview | None:
-        """The span's bytes, verified; None when absent, or when that would wait for a disk. Raises Mismatch."""
+    def read(
+        self, span: Span, checksums: Checksums, *, nowait: bool, area: mmap.mmap | None = None
+    ) -> memoryview | None:
+        """The span's bytes, verified; None when absent, or when that would wait for a disk. Raises Mismatch.
+
+        With *area* they are read into it, past the page cache.
+        """
         if self.table is None and not self.read_table(nowait=nowait):
             return None
         base, size = self.geometry.first_block, span.block_size_bytes
         if self.present(span.first, span.stop) < span.stop - span.first or self.table is None:
             return None
-        data = memoryview(bytearray(span.size_bytes))
         offset = self.geometry.data_offset + (span.first - base) * size
-        count = read_at(self.fd, data, offset, nowait=nowait)
+        if area is not None:
+            data = memoryview(area)[: span.size_bytes]
+            count: int | None = read_into(self.fd, area, span.size_bytes, offset)
+        else:
+            data = memoryview(bytearray(span.size_bytes))
+            count = read_at(self.fd, data, offset, nowait=nowait)
         if count is None:
             return None
         for position, block in enumerate(range(span.first, span.stop)):

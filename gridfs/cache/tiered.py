@@ -8,6 +8,7 @@ written, and not a third copy beside the kernel's page cache.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -62,8 +63,8 @@ class TieredCache:
     def load_nowait(self, span: Span, checksums: Checksums) -> memoryview | None:
         return self.disk.load_nowait(span, checksums) if self.disk is not None else None
 
-    async def load(self, span: Span, checksums: Checksums) -> memoryview | None:
-        return await self.disk.load(span, checksums) if self.disk is not None else None
+    async def load(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
+        return await self.disk.load(span, checksums, area) if self.disk is not None else None
 
     def keep(
         self, span: Span, part: Part, checksums: Sequence[int], on_written: Callable[[], None] = lambda: None

@@ -8,7 +8,7 @@ takes memory from the background's share of the budget before it starts, so that
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import trio
 
@@ -28,18 +28,15 @@ because a bucket's small objects come one for each request."""
 QUEUED_WANTS = 1024
 """For each priority; the oldest window is dropped first, since its reader may be gone, and the newest fill."""
 
-FillEnded = Callable[[Run], None]
-
 
 class Background:
     """Fetches what is wanted and lacking, until cancelled."""
 
-    def __init__(self, layout: Layout, fetcher: Fetcher, budget: Budget, on_fill_ended: FillEnded) -> None:
+    def __init__(self, layout: Layout, fetcher: Fetcher, budget: Budget) -> None:
         self._layout = layout
         self._block_size_bytes = layout.info.block_size_bytes
         self._fetcher = fetcher
         self._budget = budget
-        self._on_fill_ended = on_fill_ended
         self._queues: dict[Priority, deque[_Job]] = {priority: deque() for priority in WORKERS}
         self._parked = {priority: trio.lowlevel.ParkingLot() for priority in WORKERS}
 
@@ -53,7 +50,7 @@ class Background:
         queue = self._queues[want.priority]
         if len(queue) >= QUEUED_WANTS:
             dropped = queue.popleft() if want.priority is Priority.WINDOW else queue.pop()
-            self._ended(dropped)
+            dropped.ended.set()
         queue.append(_Job(want, self._plan(want)))
         self._parked[want.priority].unpark()
 
@@ -83,7 +80,7 @@ class Background:
                     queue.popleft()
                     job.exhausted = True
                     if not job.flying:
-                        self._ended(job)
+                        job.ended.set()
                 continue
             job.flying += 1
             parked.unpark()  # one more worker for the next part, and not all of them for each want
@@ -92,7 +89,7 @@ class Background:
             finally:
                 job.flying -= 1
                 if job.exhausted and not job.flying:
-                    self._ended(job)
+                    job.ended.set()
 
     async def _fetch(self, obj: ObjectRecord, run: Run, priority: Priority) -> None:
         size_bytes = area_bytes(self._fetcher.span(obj, run).size_bytes)
@@ -112,11 +109,6 @@ class Background:
         for obj, blocks in objects_of(want.run, self._layout.object_at_block, size):
             for part in parts_of(blocks, size, want.part_size_bytes):
                 yield from ((obj, run) for run in self._fetcher.absent(obj, part))
-
-    def _ended(self, job: _Job) -> None:
-        job.ended.set()
-        if job.want.priority is Priority.FILL:
-            self._on_fill_ended(job.want.run)
 
 
 class _Job:

@@ -56,9 +56,13 @@ class Carrier:
         span, run = flight.span, flight.run
         flight.expected = self._layout.checksums(flight.obj.number, run.first, run.stop)
         if self._cache.present(span) == run.block_count:
-            data = await self._cache.load(span, flight.expected)
+            area = None
+            if span.size_bytes >= POOLED_FROM_BYTES:
+                self._cache.release_spent()
+                area = self._memory.pool.take(span.size_bytes)
+            data = await self._cache.load(span, flight.expected, area)
             if data is not None:
-                self._hold(flight, data)
+                self._hold(flight, data, area)
                 self._publish(flight, data.nbytes, flight.expected or [0] * run.block_count)
                 return
         byte_range = bytes_of(run, span.object_size_bytes, span.block_size_bytes)

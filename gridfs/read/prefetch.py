@@ -104,7 +104,8 @@ class Prefetcher:
         self._streams: list[Stream] = []
         self._misses: OrderedDict[int, tuple[int, int]] = OrderedDict()
         """Misses and blocks missed, by region."""
-        self._filling: set[int] = set()
+        self._dense: set[int] = set()
+        """Regions whose fill was asked for; for ever, since what is read at random once is read so again."""
 
     @property
     def streams(self) -> Sequence[Stream]:
@@ -131,16 +132,13 @@ class Prefetcher:
             streams.pop()
         return self._count_miss(first, stop) if outcome is Outcome.MISS else ()
 
-    def is_filling(self, block: int) -> bool:
-        """Whether the region of this block of the tape was found dense and is being filled."""
-        return block // self._region in self._filling
+    def is_dense(self, block: int) -> bool:
+        """Whether the region of this block of the tape was found dense, and its fill allowed."""
+        return block // self._region in self._dense
 
-    def fill_ended(self, run: Run, *, denied: bool) -> None:
-        """A fill is done, or was not allowed: its region is counted from zero again."""
-        region = run.first // self._region
-        self._filling.discard(region)
-        if denied:
-            self._misses.pop(region, None)
+    def deny(self, run: Run) -> None:
+        """The fill of *run* is not allowed: its region is counted from zero again."""
+        self._dense.discard(run.first // self._region)
 
     def _continue(self, stream: Stream, stop: int, outcome: Outcome) -> Sequence[Want]:
         stream.position = stop
@@ -178,7 +176,7 @@ class Prefetcher:
 
     def _count_miss(self, first: int, stop: int) -> Sequence[Want]:
         region = first // self._region
-        if region in self._filling:
+        if region in self._dense:
             return ()
         misses, blocks = self._misses.pop(region, (0, 0))
         misses, blocks = misses + 1, blocks + stop - first
@@ -187,7 +185,7 @@ class Prefetcher:
             if len(self._misses) > REGION_LIMIT:
                 self._misses.popitem(last=False)
             return ()
-        self._filling.add(region)
+        self._dense.add(region)
         run = Run(region * self._region, min((region + 1) * self._region, self._block_count))
         return (Want(run, Priority.FILL, PART_SIZE_BYTES),)
 

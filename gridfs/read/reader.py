@@ -115,7 +115,7 @@ class Reader:
             budget=self._budget,
             timeout_s=settings.read_timeout_s,
             on_defect=on_defect,
-            is_dense=lambda obj, block: self._prefetcher.is_filling(obj.first_block + block),
+            is_dense=lambda obj, block: self._prefetcher.is_dense(obj.first_block + block),
         )
         self._prefetcher = Prefetcher(
             block_size_bytes=self._block_size_bytes,
@@ -123,7 +123,7 @@ class Reader:
             budget_bytes=settings.memory_budget_bytes,
             mode=settings.prefetch,
         )
-        self._background = Background(layout, self._fetcher, self._budget, self._fill_ended)
+        self._background = Background(layout, self._fetcher, self._budget)
         self._held_bytes = 0
         """Of this version on disk when the reader started."""
         self._reads_from_memory = 0
@@ -276,7 +276,7 @@ class Reader:
     def _observe(self, first: int, stop: int, outcome: Outcome) -> None:
         for want in self._prefetcher.observe(first, stop, outcome):
             if want.priority is Priority.FILL and not self._may_fill():
-                self._prefetcher.fill_ended(want.run, denied=True)
+                self._prefetcher.deny(want.run)
                 continue
             self._background.submit(want)
 
@@ -288,6 +288,3 @@ class Reader:
         if self._cache.statistics().active:
             return self._cache.room_bytes()
         return self._budget.limit_bytes - self._budget.used_bytes
-
-    def _fill_ended(self, run: Run) -> None:
-        self._prefetcher.fill_ended(run, denied=False)

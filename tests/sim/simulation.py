@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -110,9 +111,13 @@ class DiskInMemory:
             data += stored
         return memoryview(data)
 
-    async def load(self, span: Span, checksums: Checksums) -> memoryview | None:
+    async def load(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
         await trio.sleep(self._random.random() / 100)
-        return self.load_nowait(span, checksums)
+        data = self.load_nowait(span, checksums)
+        if data is None or area is None:
+            return data
+        area[: data.nbytes] = data
+        return memoryview(area)[: data.nbytes]
 
     def keep(
         self, span: Span, part: Part, checksums: Sequence[int], on_written: Callable[[], None] = lambda: None

@@ -136,7 +136,9 @@ def test_three_misses_are_no_pattern_however_large() -> None:
 def test_a_denied_fill_may_be_asked_for_again_by_as_many_misses() -> None:
     subject = prefetcher()
     (want,) = random_misses(subject, 16, 2)
-    subject.fill_ended(want.run, denied=True)
+    assert subject.is_dense(want.run.first)
+    subject.deny(want.run)
+    assert not subject.is_dense(want.run.first)
     assert len(random_misses(subject, 40, 2)) <= 3
 
 
