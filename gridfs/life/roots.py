@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import trio
-
 from gridfs.catalog import Catalog
 from gridfs.catalog_keys import object_key, version_key
 from gridfs.catalog_lease import live_leases
 from gridfs.catalog_parallel import in_parallel
 from gridfs.errors import FormatError, IntegrityError, ObjectMissing
-from gridfs.manifest.reader import Manifest
+from gridfs.life.reachable import object_ids
 from gridfs.model import Mode, Version
 from gridfs.store.base import ObjectHead
 
@@ -84,8 +82,11 @@ class RootReader:
         return self._keys[version.version]
 
     async def _look_into(self, version: Version) -> frozenset[str]:
+        keys = {version.manifest_key}
+        if version.mode is Mode.NO_COPY:
+            return frozenset(keys)
         try:
-            path = await self._catalog.fetch_manifest(version, self._cache)
+            ids = await object_ids(self._catalog, version, self._cache)
         except (ObjectMissing, FormatError) as error:
             if version.deleted_at is not None:
                 return frozenset()  # its data can't be found any more, and nobody may ask for it
@@ -94,12 +95,4 @@ class RootReader:
                 f"{error.message}",
                 remedy="restore its manifest, or delete that version",
             ) from error
-        keys = {version.manifest_key}
-        if version.mode is Mode.COPY:
-            keys |= await trio.to_thread.run_sync(_object_keys, path, version.name)
-        return frozenset(keys)
-
-
-def _object_keys(path: Path, name: str) -> set[str]:
-    with Manifest.open(path) as manifest:
-        return {object_key(name, record.key) for record in manifest.objects()}
+        return frozenset(keys | {object_key(version.name, each) for each in ids})
