@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -84,7 +85,7 @@ class BucketSource:
             await deliver([self.reached.single])
             return
         prefix = self.reached.prefix
-        await list_in_parallel(lambda after, token: self._control.list_page(prefix, after, token), prefix, deliver)
+        await list_in_parallel(partial(self._control.list_page, prefix), prefix, deliver)
 
     async def read(self, wanted: Sequence[Wanted]) -> list[Reading]:
         readings = [Reading(Outcome.UNREADABLE)] * len(wanted)

@@ -15,8 +15,7 @@ Cancelling a call abandons it: its effect is then unknown for puts, and nothing 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from gridfs.model import Buffer, ByteRange
 
@@ -24,9 +23,8 @@ Deliver: TypeAlias = Callable[[memoryview], None]
 """Takes the next bytes in order, in the trio thread. What it raises ends the stream, and is raised there."""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectHead:
-    """What a listing says of an object."""
+class ObjectHead(NamedTuple):
+    """What a listing says of an object. A NamedTuple, because a listing makes millions of them."""
 
     key: str
     size_bytes: int

@@ -36,13 +36,13 @@ def split_points(first: str, last: str, end: str | None, count: int, alphabet: S
     return sorted({*levels, *_spread(_equal_parts(last, end, count, alphabet), count - len(levels))})
 
 
-def pages_left(start: str, last: str, end: str | None, pages: int, alphabet: Sequence[str]) -> float:
-    """How many more pages a range has, if the *pages* that brought *start* to *last* are as dense as the rest."""
+def keys_left(start: str, last: str, end: str | None, count: int, alphabet: Sequence[str]) -> float:
+    """How many more keys a range has, if the *count* keys from *start* to *last* are as dense as the rest."""
     if end is None or not alphabet:
         return inf
     common = _common_prefix(start, end)
     low, here, high = (_number(key, len(common), _DIGITS, alphabet) for key in (start, last, end))
-    return pages * (high - here) / (here - low) if here > low else inf
+    return count * (high - here) / (here - low) if here > low else inf
 
 
 def _by_level(first: str, last: str, alphabet: Sequence[str]) -> list[str]:
@@ -56,7 +56,7 @@ def _by_level(first: str, last: str, alphabet: Sequence[str]) -> list[str]:
 
 
 def _above(character: str, alphabet: Sequence[str]) -> list[str]:
-    """Characters of the alphabet above *character*; beyond ASCII, where few were seen, also those 1, 2, 4, ... above."""
+    """Characters of the alphabet above *character*; beyond ASCII, where few were seen, also 1, 2, 4, ... above it."""
     seen = alphabet[bisect_right(alphabet, character) :]
     code = ord(character)
     if code <= _ASCII_END:

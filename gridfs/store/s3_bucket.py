@@ -15,7 +15,7 @@ from gridfs.errors import ObjectChanged, StoreRefused, StoreUnavailable
 from gridfs.model import ByteRange
 from gridfs.store.address import BucketAddress, StaticCredentials
 from gridfs.store.base import Deliver, ObjectHead
-from gridfs.store.listing import Page
+from gridfs.store.listing import PAGE_KEYS, Page
 from gridfs.store.s3 import AwsSession, CredentialProvider, map_botocore_error
 from gridfs.store.s3_page import EVENT, HEADS, take_heads
 
@@ -35,7 +35,9 @@ class S3Bucket:
     def url(self) -> str:
         return f"s3://{self.address.bucket}"
 
-    async def list_page(self, prefix: str, start_after: str = "", token: str | None = None, most: int = 1000) -> Page:
+    async def list_page(
+        self, prefix: str, start_after: str = "", token: str | None = None, most: int = PAGE_KEYS
+    ) -> Page:
         """The next at most *most* keys that begin with *prefix*, after *start_after* or where *token* says."""
         wanted: dict[str, object] = {"Bucket": self.address.bucket, "Prefix": prefix, "MaxKeys": most}
         if token is not None:
@@ -122,5 +124,5 @@ class S3Bucket:
                         keys=credentials if isinstance(credentials, StaticCredentials) else None,
                     )
                 )
-                self._made.meta.events.register(EVENT, take_heads)
+                self._made.meta.events.register_first(EVENT, take_heads)  # before botocore looks through the body
             return self._made
