@@ -7,7 +7,6 @@
     second version  of the small files with 1 % of them changed, beside the first version of them
     .tar.gz         of the small files from an HTTP server, beside `gzip -dc | tar t` of the same file
     memory          the highest resident size of each of these creations
-    interleaved     reading a version in tree order after each of a number of versions with 1 % changed
 
 What was created is read back and compared with the source. The two large-scale comparisons (rclone, aws s3 sync, on a
 real S3 server) are workload j of `python -m benchmarks`. The exit code is 1 when a goal is missed.
