@@ -7,6 +7,7 @@ daemon that lives already may answer for the store (mount/resolve): a run that o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -16,8 +17,9 @@ from typing import Any
 from gridfs.cli.invocation import Invocation
 from gridfs.config import CacheSettings, MountOptions
 from gridfs.errors import GridfsError
-from gridfs.model import VersionSpec
+from gridfs.model import Version, VersionSpec
 from gridfs.mount.launch import expected_failure, failure_line
+from gridfs.mount.registry import Registry
 from gridfs.mount.resolve import resolved_by_a_daemon
 from gridfs.mount.spec import MountRecord, from_json_value, to_json
 
@@ -30,25 +32,31 @@ def served(
     linger_s: float,
 ) -> list[MountRecord]:
     """A living daemon for each of *specs*, in their order. Raises what resolving or starting failed with."""
+    return [_served(invocation, spec, options, cache, linger_s) for spec in specs]
+
+
+def _served(
+    invocation: Invocation, spec: VersionSpec, options: MountOptions, cache: CacheSettings, linger_s: float
+) -> MountRecord:
     settings, paths = invocation.store_settings, invocation.paths
-    found = [resolved_by_a_daemon(settings, spec, options, paths) for spec in specs]
-    missing = [spec for spec, record in zip(specs, found, strict=True) if record is None]
-    started = iter(_in_a_child(invocation, missing, options, cache, linger_s) if missing else ())
-    return [record if record is not None else next(started) for record in found]
+    found = resolved_by_a_daemon(settings, spec, options, paths)
+    if found is not None:
+        return found
+    # Of a hundred runs that start at once, one takes the long way; for the others its daemon will answer.
+    asked_for = hashlib.sha256(f"{settings.url}\0{spec}".encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    with Registry(paths.runtime).starting(f"run-{asked_for}"):
+        found = resolved_by_a_daemon(settings, spec, options, paths)
+        return found if found is not None else _in_a_child(invocation, spec, options, cache, linger_s)
 
 
 def _in_a_child(
-    invocation: Invocation,
-    specs: Sequence[VersionSpec],
-    options: MountOptions,
-    cache: CacheSettings,
-    linger_s: float,
-) -> list[MountRecord]:
+    invocation: Invocation, spec: VersionSpec, options: MountOptions, cache: CacheSettings, linger_s: float
+) -> MountRecord:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _report(writing, lambda: _ensured(invocation, specs, options, cache, linger_s))
+        _report(writing, lambda: _ensured(invocation, spec, options, cache, linger_s))
     os.close(writing)
     with open(reading, "rb") as pipe:
         answer = pipe.read()
@@ -62,7 +70,7 @@ def _report(descriptor: int, work: Any) -> None:
     """Ends this process after writing what *work* returned, or failed with."""
     try:
         try:
-            line = json.dumps([json.loads(to_json(record)) for record in work()]).encode()
+            line = to_json(work()).encode()
         except BaseException as error:
             line = failure_line(error)
             if not isinstance(error, GridfsError):
@@ -73,19 +81,15 @@ def _report(descriptor: int, work: Any) -> None:
         os._exit(0)
 
 
-def _received(answer: Any) -> list[MountRecord]:
-    if isinstance(answer, list):
-        return [from_json_value(MountRecord, daemon) for daemon in answer]
+def _received(answer: Any) -> MountRecord:
+    if "error" not in answer:
+        return from_json_value(MountRecord, answer)
     raise expected_failure(answer) or RuntimeError(answer["message"])
 
 
 def _ensured(
-    invocation: Invocation,
-    specs: Sequence[VersionSpec],
-    options: MountOptions,
-    cache: CacheSettings,
-    linger_s: float,
-) -> list[MountRecord]:
+    invocation: Invocation, spec: VersionSpec, options: MountOptions, cache: CacheSettings, linger_s: float
+) -> MountRecord:
     from gridfs.mount.attach import ensure_daemon
     from gridfs.mount.namespace import check_allowed
     from gridfs.mount.requirements import check_allow_other, check_machine
@@ -95,12 +99,9 @@ def _ensured(
     if options.allow_other:
         check_allow_other()
 
-    async def versions() -> list[Any]:
+    async def resolved() -> Version:
         async with invocation.open_catalog() as catalog:
-            return [await catalog.resolve(spec) for spec in specs]
+            return await catalog.resolve(spec)
 
-    settings, paths = invocation.store_settings, invocation.paths
-    return [
-        ensure_daemon(settings, version, options, cache, paths, linger_s=linger_s)
-        for version in invocation.run(versions)
-    ]
+    version = invocation.run(resolved)
+    return ensure_daemon(invocation.store_settings, version, options, cache, invocation.paths, linger_s=linger_s)
