@@ -60,9 +60,8 @@ class Part:
         """Offset in the object up to which the bytes are verified (invariant 4: nothing behind it is handed out)."""
         self.pins = 0
         """How many hold it in memory: the flight that fills it, the queue of the disk tier."""
-        self.unread_bytes = (stop - start) * 7 // 8  # the last eighth may be gaps between files that nobody reads
-        """Not yet read by anyone. What was read is in the kernel's page cache, so a part on disk that was read to its
-        end is the first to go. Only counted: what is read twice makes it go early, which costs a read from disk."""
+        self.unread_bytes = (stop - start) * 7 // 8
+        """Of its first seven eighths, as if they were read first: below zero, `read_out` is worth asking."""
         self.read_lately = True
         """Set by reads, cleared by whoever lets go of idle parts."""
 
@@ -80,6 +79,18 @@ class Part:
         if not self.start <= start <= stop <= self.ready:
             raise ValueError(f"{start}..{stop} is not inside the verified bytes {self.start}..{self.ready}")
         return self.buffer[start - self.start : stop - self.start]
+
+    def read_out(self, stop: int) -> bool:
+        """Whether a read that ended at *stop* was the last one that is to be expected.
+
+        What was read is in the kernel's page cache, so a part that is on disk too can go then. That is so when every
+        byte was read, or when a reader who came in order is at the end: the rest may be gaps between files. Bytes are
+        only counted: what is read twice makes a part go early, which costs a read from disk.
+        """
+        size = self.stop - self.start
+        return self.unread_bytes <= size * 7 // 8 - size or (
+            self.unread_bytes <= 0 and stop > self.stop - self.block_size_bytes
+        )
 
     def __repr__(self) -> str:
         return f"<Part {self.identity[:8]} {self.start}..{self.ready}..{self.stop} pins={self.pins}>"

@@ -75,7 +75,7 @@ class TieredCache:
 
         def written() -> None:
             self.memory.unpin(part)
-            if part.unread_bytes <= 0:
+            if part.read_out(part.stop):
                 self._spent.append(part)
             on_written()
 
@@ -84,9 +84,9 @@ class TieredCache:
             self.memory.unpin(part)
         return taken
 
-    def spend(self, part: Part) -> None:
-        """*part* was read to its end: the kernel has it, and if the disk has it too, memory can do without."""
-        if self.disk is not None and not part.pins:
+    def spend(self, part: Part, stop: int) -> None:
+        """Most of *part* was read, lately up to *stop*: the kernel has it, and if the disk too, memory need not."""
+        if self.disk is not None and not part.pins and part.read_out(stop):
             self._spent.append(part)
 
     def release_spent(self) -> None:

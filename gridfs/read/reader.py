@@ -153,7 +153,7 @@ class Reader:
             part.read_lately = True
             part.unread_bytes -= stop - start
             if part.unread_bytes <= 0:
-                self._cache.spend(part)
+                self._cache.spend(part, stop)
             self._reads_from_memory += 1
             self._observe(obj.first_block + first, obj.first_block + -(-stop // size), Outcome.HIT)
             return part.buffer[start - part.start : stop - part.start]
@@ -173,7 +173,7 @@ class Reader:
             low, high = max(byte_range.start, span.start_byte), min(byte_range.stop, span.stop_byte)
             if source is not None:
                 self._memory.touch(source)
-                self._count_read(source, high - low)
+                self._count_read(source, high - low, high)
                 views.append(source.view(low, high))
                 continue
             if self._cache.present(span) < piece.block_count:
@@ -204,18 +204,20 @@ class Reader:
         with trio.move_on_after(self._timeout_s):
             pieces = await self._fetcher.collect(obj, run)
             for piece in pieces:
-                self._count_read(piece.part, min(byte_range.size_bytes, piece.run.block_count * self._block_size_bytes))
+                stop = min(byte_range.stop, piece.run.stop * self._block_size_bytes)
+                start = max(byte_range.start, piece.run.first * self._block_size_bytes)
+                self._count_read(piece.part, stop - start, stop)
             return slice_of(pieces, byte_range)
         raise ReadTimeout(
             f"bytes {byte_range.start} to {byte_range.stop} of {obj.key} did not come within {self._timeout_s:g} s",
             remedy="see whether the store can be reached from this machine",
         )
 
-    def _count_read(self, part: Part, size_bytes: int) -> None:
+    def _count_read(self, part: Part, size_bytes: int, stop: int) -> None:
         part.read_lately = True
         part.unread_bytes -= size_bytes
         if part.unread_bytes <= 0:
-            self._cache.spend(part)
+            self._cache.spend(part, stop)
 
     async def warm(self, on_advance: Callable[[int], object] = lambda _: None) -> Warmth:
         """Brings the whole version into the disk cache, as far as it fits, and says how much is there then.
