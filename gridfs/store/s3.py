@@ -23,6 +23,9 @@ from gridfs.errors import AccessDenied, InvalidInput, StoreUnavailable
 from gridfs.store.address import ProvidedCredentials, StaticCredentials
 from gridfs.store.object_errors import Answer, error_of
 
+CONNECT_TIMEOUT_S = 2
+READ_TIMEOUT_S = 10
+"""Nothing received for so long: a page of a large bucket may take a second or two."""
 _METADATA_TIMEOUT_S = 0.2
 """Where there is such a service it answers in 2 ms; where there is none, packets vanish."""
 
@@ -133,8 +136,8 @@ def client_config(*, signed: bool = True) -> Any:
     return aiobotocore.config.AioConfig(
         http_session_cls=aiobotocore.httpxsession.HttpxSession,
         signature_version="s3v4" if signed else botocore.UNSIGNED,
-        connect_timeout=2,
-        read_timeout=10,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
         retries={"total_max_attempts": 1, "mode": "standard"},
         max_pool_connections=64,
         s3={"addressing_style": "path"},
