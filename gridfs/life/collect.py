@@ -11,6 +11,7 @@ what was about to go, deletions, another collection. Every age is a difference o
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -85,13 +86,13 @@ async def collect(
     key = f"{marks_prefix(name)}{uuid4().hex}.json"
     now_ns = await _moment(store, key, format_marks(seen))
     decision = decide(listed, await reader.read(now_ns, grace_ns), seen, now_ns, grace_ns)
-    if decision.first_seen_ns:
-        await store.put(key, format_marks(decision.first_seen_ns))
-    else:
-        await store.delete(key)
+    await _write_marks(store, key, decision.first_seen_ns)
     for head in marks:
         await store.delete(head.key)
     removed = await _remove(store, name, reader, decision.due, grace_ns)
+    if removed:
+        gone = {head.key for head in removed}
+        await _write_marks(store, key, {each: ns for each, ns in decision.first_seen_ns.items() if each not in gone})
     await _remove_expired(store, name, now_ns)
     return _report(name, decision, removed)
 
@@ -101,6 +102,13 @@ async def _read_marks(store: ObjectStore, key: str) -> dict[str, int]:
         return parse_marks(await store.get(key), key)
     except ObjectMissing:
         return {}  # another collection has taken it over since it was listed
+
+
+async def _write_marks(store: ObjectStore, key: str, first_seen_ns: Mapping[str, int]) -> None:
+    if first_seen_ns:
+        await store.put(key, format_marks(first_seen_ns))
+    else:
+        await store.delete(key)
 
 
 async def _remove(

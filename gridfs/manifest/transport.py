@@ -22,7 +22,7 @@ from typing import Self
 import zstandard
 
 from gridfs.errors import FormatError
-from gridfs.model import Buffer, ByteRange
+from gridfs.model import Buffer
 
 FRAME_SIZE_BYTES = 1 << 20
 _LEVEL = 3
@@ -32,8 +32,6 @@ _PIECE_SIZE_BYTES = 4096
 _SKIPPABLE_MAGIC = 0x184D2A5E
 _SEEKABLE_MAGIC = 0x8F92EAB1
 _FOOTER = struct.Struct("<IBI")
-FOOTER_SIZE_BYTES = _FOOTER.size
-_SKIPPABLE_HEADER_BYTES = 8
 _FRAME_ENTRY = struct.Struct("<II")
 
 
@@ -64,7 +62,7 @@ def compress(source: Path, target: Path) -> Packed:
             compressed_bytes += len(frame)
         table += _FOOTER.pack(len(table) // _FRAME_ENTRY.size, 0, _SEEKABLE_MAGIC)
         writing.write(struct.pack("<II", _SKIPPABLE_MAGIC, len(table)) + table)
-        compressed_bytes += _SKIPPABLE_HEADER_BYTES + len(table)
+        compressed_bytes += 8 + len(table)
     return Packed(digest.hexdigest(), size_bytes, compressed_bytes)
 
 
@@ -119,34 +117,3 @@ class Unpacker:
     def fileno(self) -> int:
         """Of the file that is written, for fsync."""
         return self._file.fileno()
-
-
-@dataclass(frozen=True, slots=True)
-class FrameTable:
-    """Where the frames lie: what a reader of single pages needs."""
-
-    compressed: tuple[ByteRange, ...]
-    """Of each frame, in the object."""
-    plain: tuple[ByteRange, ...]
-    """Of each frame, in the SQLite file."""
-
-
-def table_range(object_size_bytes: int, footer: Buffer) -> ByteRange:
-    """Where the seek table's entries lie in an object of that size whose last FOOTER_SIZE_BYTES are *footer*."""
-    frame_count, _, magic = _FOOTER.unpack(footer)
-    stop = object_size_bytes - FOOTER_SIZE_BYTES
-    start = stop - frame_count * _FRAME_ENTRY.size
-    if magic != _SEEKABLE_MAGIC or start < _SKIPPABLE_HEADER_BYTES:
-        raise FormatError("the manifest in the store has no seek table")
-    return ByteRange(start, stop)
-
-
-def read_table(entries: Buffer) -> FrameTable:
-    """The frames that the bytes of `table_range` describe."""
-    compressed, plain = [], []
-    at_compressed = at_plain = 0
-    for compressed_bytes, plain_bytes in _FRAME_ENTRY.iter_unpack(entries):
-        compressed.append(ByteRange(at_compressed, at_compressed + compressed_bytes))
-        plain.append(ByteRange(at_plain, at_plain + plain_bytes))
-        at_compressed, at_plain = at_compressed + compressed_bytes, at_plain + plain_bytes
-    return FrameTable(tuple(compressed), tuple(plain))

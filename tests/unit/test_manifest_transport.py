@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridfs.errors import FormatError
-from gridfs.manifest.transport import (
-    FOOTER_SIZE_BYTES,
-    FRAME_SIZE_BYTES,
-    Packed,
-    Unpacker,
-    compress,
-    read_table,
-    table_range,
-)
-from gridfs.model import ByteRange
+from gridfs.manifest.transport import FRAME_SIZE_BYTES, Packed, Unpacker, compress
 from tests.support.data import ramp
 
 
@@ -55,23 +47,20 @@ def test_plain_zstd_reads_it(tmp_path: Path) -> None:
 
 
 def test_a_single_frame_can_be_fetched_by_the_table(tmp_path: Path) -> None:
+    """Decoded by docs/manifest-format.md alone: what a later reader of single pages will do."""
     plain = ramp(2 * FRAME_SIZE_BYTES + 100)
     raw, _ = packed(tmp_path, plain)
-    where = table_range(len(raw), raw[-FOOTER_SIZE_BYTES:])
-    table = read_table(raw[where.start : where.stop])
-    assert table.plain == (
-        ByteRange(0, FRAME_SIZE_BYTES),
-        ByteRange(FRAME_SIZE_BYTES, 2 * FRAME_SIZE_BYTES),
-        ByteRange(2 * FRAME_SIZE_BYTES, len(plain)),
-    )
-    for compressed, part in zip(table.compressed, table.plain, strict=True):
-        frame = raw[compressed.start : compressed.stop]
-        assert zstandard.ZstdDecompressor().decompress(frame) == plain[part.start : part.stop]
-
-
-def test_an_object_without_a_table_is_refused() -> None:
-    with pytest.raises(FormatError, match="seek table"):
-        table_range(1000, bytes(FOOTER_SIZE_BYTES))
+    count, descriptor, magic = struct.unpack("<IBI", raw[-9:])
+    assert (count, descriptor, magic) == (3, 0, 0x8F92EAB1)
+    skippable, rest = struct.unpack("<II", raw[-9 - 8 * count - 8 : -9 - 8 * count])
+    assert (skippable, rest) == (0x184D2A5E, 8 * count + 9)
+    at = at_plain = 0
+    for compressed_bytes, plain_bytes in struct.iter_unpack("<II", raw[-9 - 8 * count : -9]):
+        frame = raw[at : at + compressed_bytes]
+        assert zstandard.ZstdDecompressor().decompress(frame) == plain[at_plain : at_plain + plain_bytes]
+        at, at_plain = at + compressed_bytes, at_plain + plain_bytes
+    assert at_plain == len(plain)
+    assert at == len(raw) - 9 - 8 * count - 8
 
 
 def test_a_manifest_that_the_record_does_not_name_is_refused(tmp_path: Path) -> None:
