@@ -1,6 +1,6 @@
-"""How reading slows down when a version's files are scattered over the packs of many versions before it.
+"""How reading slows down when a version's files are scattered over the packs of many versions.
 
-    python benchmarks/create_interleaved.py            (about a minute; simulated network, so the figures repeat exactly)
+    python benchmarks/create_interleaved.py            (a minute; simulated network, so the figures repeat exactly)
 
 A dataset of 2,048 files of one block (128 KiB) in tree order, packed by the first version. Each later version replaces
 1 % of the files, drawn by a seed, and puts its own into one pack. A reader then reads the last version in tree order

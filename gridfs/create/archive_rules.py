@@ -15,6 +15,7 @@ objects, and no rule depends on a file system that could be tricked. Still a mou
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gridfs.errors import SourceProblem
@@ -91,6 +92,16 @@ class Account:
                 f"{self.bytes_out:,} so far): it looks like a decompression bomb",
                 remedy="if it is none, unpack it yourself and give the folder",
             )
+
+
+def refuse_clash(archive: str) -> Callable[[bytes], None]:
+    """What a journal does with a path that is both a directory and not one: in an archive that is an attack."""
+
+    def refuse(path: bytes) -> None:
+        shown = path.decode("utf-8", "backslashreplace")
+        raise _refused(archive, shown, "is a directory in it, and something else too")
+
+    return refuse
 
 
 def damaged(archive: str, cause: object) -> SourceProblem:

@@ -17,12 +17,13 @@ from __future__ import annotations
 import hashlib
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import trio
 
 from gridfs.create.digest import StreamDigest, block_checksums
+from gridfs.create.expected import Expected
 from gridfs.create.groups import single_error
 from gridfs.create.journal import Journal
 from gridfs.create.pack import MAX_FILES, is_large, place
@@ -31,7 +32,6 @@ from gridfs.create.progress import Progress
 from gridfs.create.publish import PublishSettings
 from gridfs.create.source import Found, ReadInto, StreamedSource
 from gridfs.errors import SourceProblem
-from gridfs.manifest.reader import Manifest
 from gridfs.model import Buffer, Kind, Problem
 from gridfs.store.base import ObjectStore
 
@@ -46,37 +46,6 @@ class _Pack(NamedTuple):
     key: str
     buffer: bytearray
     size_bytes: int
-
-
-class Expected:
-    """The hash that a large file has if it is what it looks like, by an earlier run and the version before."""
-
-    def __init__(self, journal: Journal, base: Manifest | None) -> None:
-        self._journal = journal
-        self._base = base
-
-    def sha256_of(self, found: Found) -> bytes | None:
-        """None: no file of that path, size and mtime is known. Called with the journal's lock held."""
-        earlier = self._journal.earlier_sha256(found)
-        if earlier is None and self._base is not None:
-            entry = self._base.resolve(found.path)
-            if entry is not None and (entry.kind, entry.size, entry.mtime_ns) == (
-                Kind.FILE, found.size, found.mtime_ns
-            ):  # fmt: skip
-                earlier = entry.sha256
-        return earlier if earlier is not None and self._journal.find_content(earlier) is not None else None
-
-
-def refuse_clash(archive: str) -> Callable[[bytes], None]:
-    """What a journal does with a path that is both a directory and not one: in an archive that is damage."""
-
-    def refuse(path: bytes) -> None:
-        raise SourceProblem(
-            f"{archive} is refused: {_shown(path)} is a directory in it, and something else too",
-            remedy="nothing of it was kept",
-        )
-
-    return refuse
 
 
 class Arriving:

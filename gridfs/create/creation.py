@@ -24,8 +24,10 @@ from gridfs.catalog import Catalog
 from gridfs.catalog_keys import manifest_key, object_key
 from gridfs.catalog_lease import Lease
 from gridfs.config import BLOCK_SIZE_BYTES, PACK_SIZE_BYTES, Paths, StoreSettings
-from gridfs.create.arrive import Arriving, Expected, refuse_clash
+from gridfs.create.archive_rules import refuse_clash
+from gridfs.create.arrive import Arriving
 from gridfs.create.compose import write_manifest
+from gridfs.create.expected import Expected
 from gridfs.create.groups import single_error
 from gridfs.create.journal import Journal
 from gridfs.create.opening import bucket_of, opened_source

@@ -129,11 +129,11 @@ async def test_links_that_lead_out_are_left_out_and_reported(place: Place, serve
 @on_trio
 async def test_nothing_is_written_through_a_link(place: Place, server: Server) -> None:
     content = tar_of((member("d", SYMLINK, "e"), b""), (member("d/evil"), b"x"))
-    await refused(place, server, content, "'d' is a directory in it, and something else too")
+    await refused(place, server, content, "its entry 'd' is a directory in it, and something else too")
     content = tar_of((member("d/good"), b"x"), (member("d", SYMLINK, "e"), b""))
-    await refused(place, server, content, "'d' is a directory in it, and something else too")
+    await refused(place, server, content, "its entry 'd' is a directory in it, and something else too")
     content = tar_of((member("d", DIRECTORY), b""), (member("d"), b"x"))
-    await refused(place, server, content, "'d' is a directory in it")
+    await refused(place, server, content, "its entry 'd' is a directory")
 
 
 @on_trio
