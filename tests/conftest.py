@@ -44,7 +44,7 @@ hypothesis.settings.load_profile("gridfs")
 def pytest_configure(config: pytest.Config) -> None:
     if os.geteuid() == 0:  # our mounts are nobody else's business, and theirs are none of our leftovers
         syscalls.unshare(syscalls.CLONE_NEWNS)
-        syscalls.mount("none", "/", None, MountFlag.REC | MountFlag.SLAVE)
+        syscalls.mount("none", "/", None, MountFlag.REC | MountFlag.PRIVATE)
     os.environ[MARK_VARIABLE] = uuid4().hex
     faulthandler.register(signal.SIGUSR1, file=os.dup(2), all_threads=True)
 

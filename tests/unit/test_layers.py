@@ -56,7 +56,7 @@ ONLY_IN = {
     "pyfuse3": ("gridfs/fuse.py", "gridfs/mount/daemon.py"),
     "aiobotocore": ("gridfs/store/s3.py", "gridfs/store/s3_*.py"),
     "botocore": ("gridfs/store/s3.py", "gridfs/store/s3_*.py"),
-    "httpx2": ("gridfs/store/s3.py", "gridfs/store/s3_*.py"),
+    "httpx2": ("gridfs/store/s3.py", "gridfs/store/s3_*.py", "gridfs/create/web.py"),
     "obstore": ("gridfs/store/objects.py", "gridfs/store/objects_*.py"),
     "tarfile": ("gridfs/create/archive*.py",),
     "zipfile": ("gridfs/create/archive*.py",),
