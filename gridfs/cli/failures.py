@@ -1,9 +1,9 @@
 """How a failure ends: one line for the person, an exit code for the shell, a traceback only where it helps.
 
-    the user's input or surroundings   `grid: MESSAGE; REMEDY`, the exit code of the error's class (errors.py)
-    wrong usage                        `grid: MESSAGE` and which --help to read, 2
-    a defect of gridfs                 `grid: defect ...` and the log that has the traceback, 70
-    a reader of our output that left   nothing, 141 as the shell has it for SIGPIPE
+the user's input or surroundings   `grid: MESSAGE; REMEDY`, the exit code of the error's class (errors.py)
+wrong usage                        `grid: MESSAGE` and which --help to read, 2
+a defect of gridfs                 `grid: defect ...` and the log that has the traceback, 70
+a reader of our output that left   nothing, 141 as the shell has it for SIGPIPE
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The options of what mounts: `grid mount`, `grid run`, `grid session` and `mount.gridfs` share them.
 
-    @click.command()
-    @mount_options
-    def mount(invocation, ..., **given): ...  options, cache = mount_settings(invocation, given)
+@click.command()
+@mount_options
+def mount(invocation, ..., **given): ...  options, cache = mount_settings(invocation, given)
 """
 
 from __future__ import annotations

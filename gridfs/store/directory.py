@@ -125,9 +125,7 @@ class DirectoryStore:
             for head in heads:
                 if head.key.startswith(prefix):
                     yield head
-            pending += [
-                (path / name, f"{base}{name}/") for name in directories if f"{base}{name}/".startswith(prefix)
-            ]
+            pending += [(path / name, f"{base}{name}/") for name in directories if f"{base}{name}/".startswith(prefix)]
 
     async def list_directories(self, prefix: str) -> Sequence[str]:
         below = self._path(prefix.rstrip("/")) if prefix else self.root

@@ -67,9 +67,7 @@ class UnorderedError(Exception):
     """The server's keys are not in the order of their code points."""
 
 
-async def list_in_parallel(
-    fetch_page: FetchPage, prefix: str, deliver: DeliverPage, *, listers: int = LISTERS
-) -> None:
+async def list_in_parallel(fetch_page: FetchPage, prefix: str, deliver: DeliverPage, *, listers: int = LISTERS) -> None:
     """Hands all keys that start with *prefix* to *deliver*, page by page, in any order, each key once (from a server
     without order: at least once).
 

@@ -57,6 +57,7 @@ _MOST_PARTS = 10_000
 """S3's limit: with parts of 8 MiB an object of 78 GiB; a larger one must be announced by *size_hint_bytes*."""
 _READ_THREADS, _WRITE_THREADS, _CONTROL_THREADS = 128, 32, 16
 
+
 class BucketStore:
     """An ObjectStore in a bucket, below *prefix* (empty, or with a final slash)."""
 

@@ -151,9 +151,7 @@ async def _head_of_one(client: S3Bucket, key: str) -> ObjectHead | None:
         return None
 
 
-def _refusal(
-    error: AccessDenied, bucket: str, path: str, settings: StoreSettings, *, signed: bool
-) -> AccessDenied:
+def _refusal(error: AccessDenied, bucket: str, path: str, settings: StoreSettings, *, signed: bool) -> AccessDenied:
     """*error*, in words that help: who was refused what, and what there is to try."""
     if "access denied" not in error.message and not isinstance(error, _NotReadable):
         return error  # wrong keys, a wrong clock
@@ -169,4 +167,3 @@ def _refusal(
                         "--no-sign-request if you have access")  # fmt: skip
     may = "may be" if isinstance(error, _NotReadable) else "may not be"
     return AccessDenied(f"s3://{bucket}/{path} {may} {what}, {who}", remedy="; ".join(remedies) or None)
-

@@ -95,7 +95,9 @@ def directory_of(url: str) -> Path:
     else:
         path = Path(url).expanduser()
     if not path.is_absolute():
-        raise InvalidInput(f"the store {url!r} is no absolute path", remedy="write file:///PATH, /PATH or s3://BUCKET/PREFIX")
+        raise InvalidInput(
+            f"the store {url!r} is no absolute path", remedy="write file:///PATH, /PATH or s3://BUCKET/PREFIX"
+        )
     return path
 
 

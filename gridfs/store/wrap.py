@@ -77,9 +77,7 @@ class WrappedStore:
             yield head
 
     async def list_directories(self, prefix: str) -> Sequence[str]:
-        return await self._around(
-            Operation("list_directories", prefix), lambda: self._inner.list_directories(prefix)
-        )
+        return await self._around(Operation("list_directories", prefix), lambda: self._inner.list_directories(prefix))
 
     async def sync(self) -> None:
         await self._inner.sync()

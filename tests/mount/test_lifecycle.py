@@ -35,8 +35,6 @@ def version(staged: Stage, tmp_path: Path) -> Version:
     return staged.create(source, "life").version
 
 
-
-
 SLOW_READER = "import sys; f = open(sys.argv[1], 'rb'); print(flush=True); input(); print(len(f.read()))"
 HOLDER = 'mount --bind "$1" "$2" && echo; read x; wc -c < "$2"/file'
 
