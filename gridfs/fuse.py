@@ -202,3 +202,15 @@ class Operations(pyfuse3.Operations):
     create = _read_only("create")
     setxattr = _read_only("setxattr")
     removexattr = _read_only("removexattr")
+
+
+def store_pages(inode: int, data: Buffer) -> bool:
+    """Puts a whole file's bytes into the kernel's page cache; False when the kernel does not know the inode.
+
+    Not in trio's thread: it waits for pages that are being read, and those reads are answered there.
+    """
+    try:
+        pyfuse3.notify_store(pyfuse3.InodeT(inode), 0, data)  # type: ignore[arg-type]  # any buffer will do
+    except OSError:
+        return False
+    return True

@@ -31,7 +31,7 @@ import trio
 
 from gridfs import zero_open
 from gridfs.errors import EXIT_BUG, GridfsError, Unsupported, exit_code_of
-from gridfs.fuse import MAX_TASKS, Operations  # loads the hook before pyfuse3
+from gridfs.fuse import MAX_TASKS, Operations, store_pages  # loads the hook before pyfuse3
 from gridfs.mount import control, registry, veil
 from gridfs.mount.assembly import OpenVersion, open_version
 from gridfs.mount.launch import failure_line, ready_line
@@ -44,6 +44,7 @@ from gridfs.mount.systemd import notify
 from gridfs.mount.users import Use, may_release, uses
 from gridfs.names import parse_spec
 from gridfs.observe import Counters, Incidents, set_up_logging
+from gridfs.vfs_push import Pusher
 
 import pyfuse3  # isort: skip
 
@@ -87,7 +88,9 @@ class Daemon:
                 xattr=self.spec.options.xattr,
             )
             await stack.enter_async_context(self._mounted(operations))
+            pusher = Pusher(version.manifest, version.reader, store_pages)
             async with trio.open_nursery() as serving:
+                serving.start_soon(pusher.run, name="push")
                 serving.start_soon(self._end_by_signal, name="signals")
                 serving.start_soon(self._become_ready, serving, descriptor, reports, name="start")
                 await pyfuse3.main(max_tasks=MAX_TASKS)

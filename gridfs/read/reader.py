@@ -115,6 +115,7 @@ class Reader:
             budget=self._budget,
             timeout_s=settings.read_timeout_s,
             on_defect=on_defect,
+            on_window=self._window_came,
             is_dense=lambda obj, block: self._prefetcher.is_dense(obj.first_block + block),
         )
         self._prefetcher = Prefetcher(
@@ -124,6 +125,8 @@ class Reader:
             mode=settings.prefetch,
         )
         self._background = Background(layout, self._fetcher, self._budget)
+        self.on_window: Callable[[ObjectRecord, ByteRange], None] | None = None
+        """Told of each part that has come for a window: its bytes can be had by `peek`."""
         self._held_bytes = 0
         """Of this version on disk when the reader started."""
         self._reads_from_memory = 0
@@ -190,6 +193,19 @@ class Reader:
         self._observe_run(obj, run, Outcome.HIT)
         return views[0] if len(views) == 1 else b"".join(views)
 
+    def peek(self, obj: ObjectRecord, byte_range: ByteRange) -> memoryview | None:
+        """The bytes for whoever gives them to the kernel unasked: if one part in memory has them all, else None.
+
+        Counts as a read of the part, and tells the prefetcher nothing. While the view lives, its buffer is not used
+        again.
+        """
+        part = self._blocks.get((obj.identity, byte_range.start // self._block_size_bytes))
+        if part is None or byte_range.stop > part.ready:
+            return None
+        view = part.view(byte_range.start, byte_range.stop)
+        self._count_read(part, view.nbytes, byte_range.stop)
+        return view
+
     async def read(self, obj: ObjectRecord, byte_range: ByteRange) -> Buffer:
         """The bytes of *byte_range*, which lies inside the object.
 
@@ -212,6 +228,10 @@ class Reader:
             f"bytes {byte_range.start} to {byte_range.stop} of {obj.key} did not come within {self._timeout_s:g} s",
             remedy="see whether the store can be reached from this machine",
         )
+
+    def _window_came(self, obj: ObjectRecord, byte_range: ByteRange) -> None:
+        if self.on_window is not None:
+            self.on_window(obj, byte_range)
 
     def _count_read(self, part: Part, size_bytes: int, stop: int) -> None:
         part.read_lately = True

@@ -1,0 +1,69 @@
+"""gridfs.cache.buffers: a mapping is used again only when nobody looks at it."""
+
+from __future__ import annotations
+
+import pytest
+
+from gridfs.cache.buffers import BufferPool, area_bytes
+from gridfs.cache.memory import MemoryCache, Part
+from gridfs.config import KIB, MIB
+
+
+def test_a_mapping_that_was_given_back_is_used_again() -> None:
+    pool = BufferPool()
+    area = pool.take(3 * MIB - 5)
+    assert len(area) == 3 * MIB
+    assert pool.give(area)
+    assert pool.take(2 * MIB + 1) is area
+
+
+def test_a_mapping_with_a_view_is_left_to_it() -> None:
+    pool = BufferPool()
+    area = pool.take(MIB)
+    view = memoryview(area)[100:200]
+    assert not pool.give(area)
+    assert pool.take(MIB) is not area
+    view.release()
+    assert pool.give(area)
+
+
+def test_only_so_much_is_kept() -> None:
+    pool = BufferPool(limit_bytes=2 * MIB)
+    areas = [pool.take(MIB) for _ in range(4)]
+    assert all(pool.give(area) for area in areas)
+    assert pool.idle_bytes == 2 * MIB
+    pool.clear()
+    assert pool.idle_bytes == 0
+
+
+def test_small_parts_take_what_they_are() -> None:
+    assert area_bytes(128 * KIB) == 128 * KIB
+    assert area_bytes(MIB + 1) == 2 * MIB
+
+
+def _evicted(hold_a_view: bool) -> tuple[MemoryCache, Part, memoryview | None]:
+    cache = MemoryCache()
+    area = cache.pool.take(MIB)
+    part = Part("a", 128 * KIB, 0, MIB, memoryview(area)[:MIB], area)
+    cache.pin(part)
+    cache.publish(part, MIB)
+    view = part.view(5, 10) if hold_a_view else None
+    cache.unpin(part)
+    assert cache.reclaim(1) == MIB
+    return cache, part, view
+
+
+def test_an_evicted_part_can_not_be_read_by_mistake() -> None:
+    """Invariant 3: an error, and never the bytes of the part that has the buffer now."""
+    cache, part, _ = _evicted(hold_a_view=False)
+    assert cache.pool.idle_bytes == MIB
+    with pytest.raises(ValueError, match="released"):
+        part.view(0, 10)
+
+
+def test_who_has_a_view_keeps_the_bytes() -> None:
+    cache, part, view = _evicted(hold_a_view=True)
+    assert cache.pool.idle_bytes == 0
+    assert view is not None
+    assert bytes(view) == bytes(5)
+    assert bytes(part.view(0, 10)) == bytes(10)

@@ -1,0 +1,90 @@
+"""gridfs.vfs_push: which files of a window are given to the kernel, and when it is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import trio
+import trio.testing
+
+from gridfs.config import KIB, MIB
+from gridfs.model import Buffer, ByteRange, Entry, Kind, ObjectRecord
+from gridfs.vfs_push import TRIES, Extent, Pusher, to_push
+from tests.support.data import ramp
+from tests.support.on_trio import on_trio
+
+OBJECT = ObjectRecord(1, "a" * 32, 4 * MIB, 0, "a" * 32)
+FILE_SIZE = 100 * KIB
+
+
+def extents() -> list[Extent]:
+    return [Extent(number * FILE_SIZE, FILE_SIZE, 100 + number) for number in range(4 * MIB // FILE_SIZE)]
+
+
+def test_files_across_a_mib_are_left_for_the_reader_to_ask_for() -> None:
+    left = {extent.inode - 100 for extent in extents()} - {
+        e.inode - 100 for e in to_push(extents(), ByteRange(0, 4 * MIB))
+    }
+    assert left == {10, 20, 30}
+
+
+def test_only_files_that_lie_in_the_part_are_chosen() -> None:
+    chosen = to_push(extents(), ByteRange(250 * KIB, 650 * KIB))
+    assert [extent.inode - 100 for extent in chosen] == [3, 4, 5]
+
+
+def test_empty_and_large_files_are_not_chosen() -> None:
+    odd = [Extent(0, 0, 1), Extent(0, 10, 2), Extent(10, 3 * MIB, 3)]
+    assert [extent.inode for extent in to_push(odd, ByteRange(0, 4 * MIB))] == [2]
+
+
+class OneObject:
+    """A manifest of one pack, and a reader that has all of it."""
+
+    def __init__(self) -> None:
+        self.on_window: Callable[[ObjectRecord, ByteRange], None] | None = None
+
+    def entries_of_object(self, number: int) -> Iterator[Entry]:
+        for offset, size, inode in extents():
+            yield Entry(inode, 1, b"f", Kind.FILE, 0, size, 0, number, offset, None, None, None, None)
+
+    def peek(self, obj: ObjectRecord, byte_range: ByteRange) -> memoryview | None:
+        return memoryview(ramp(byte_range.size_bytes, byte_range.start))
+
+
+async def _pushed(store: Callable[[int, Buffer], bool]) -> int:
+    files = OneObject()
+    pusher = Pusher(files, files, store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pusher.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert files.on_window is not None
+        files.on_window(OBJECT, ByteRange(0, MIB))
+        while not pusher.parts_done:
+            await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+    return pusher.pushed_files
+
+
+@on_trio
+async def test_each_file_is_given_with_its_bytes() -> None:
+    given: dict[int, bytes] = {}
+
+    def store(inode: int, data: Buffer) -> bool:
+        given[inode] = bytes(data)
+        return True
+
+    assert await _pushed(store) == 10
+    assert given == {100 + number: ramp(FILE_SIZE, number * FILE_SIZE) for number in range(10)}
+
+
+@on_trio
+async def test_a_kernel_that_knows_none_of_the_first_files_is_left_alone() -> None:
+    asked: list[int] = []
+
+    def store(inode: int, data: Buffer) -> bool:
+        asked.append(inode)
+        return False
+
+    assert await _pushed(store) == 0
+    assert len(asked) == TRIES
