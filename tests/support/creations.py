@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gridfs.config import Paths
+from gridfs.config import BLOCK_SIZE_BYTES, PACK_SIZE_BYTES, Paths
 from gridfs.create.creation import CreateResult, create_datastore
 from gridfs.create.progress import Silent
 from gridfs.create.request import CreateRequest
@@ -28,14 +28,23 @@ class Place:
 
     async def create(self, source: Path | None = None, *, small: bool = True, **options: bool) -> CreateResult:
         request = CreateRequest("set", str(source or self.folder), **options)  # type: ignore[arg-type]
-        sizes = {"block_size_bytes": BLOCK, "pack_size_bytes": PACK} if small else {}
-        return await create_datastore(request, self.store, self.paths, Silent(), **sizes)
+        block, pack = (BLOCK, PACK) if small else (BLOCK_SIZE_BYTES, PACK_SIZE_BYTES)
+        return await self._create(request, block, pack)
 
     async def create_from(self, url: str, **options: bool) -> CreateResult:
         """Of an address, with small blocks and packs."""
         request = CreateRequest("set", url, **options)  # type: ignore[arg-type]
-        sizes = {"block_size_bytes": BLOCK, "pack_size_bytes": PACK}
-        return await create_datastore(request, self.store, self.paths, Silent(), **sizes)
+        return await self._create(request, BLOCK, PACK)
+
+    async def _create(self, request: CreateRequest, block_size_bytes: int, pack_size_bytes: int) -> CreateResult:
+        return await create_datastore(
+            request,
+            self.store,
+            self.paths,
+            Silent(),
+            block_size_bytes=block_size_bytes,
+            pack_size_bytes=pack_size_bytes,
+        )
 
     async def tree(self, version: int | None = None) -> StoredTree:
         return await stored_tree(self.store, self.paths, VersionSpec("set", version))
