@@ -16,11 +16,6 @@ ROOT = "datastores/"
 _VERSION = re.compile(r"/versions/([0-9]{8})\.json\Z")
 
 
-def datastore_prefix(name: str) -> str:
-    """Of everything that belongs to a datastore."""
-    return f"{ROOT}{name}/"
-
-
 def object_key(name: str, object_id: str) -> str:
     """Of a pack or a large file; *object_id* has 32 hex digits."""
     return f"{ROOT}{name}/objects/{object_id[:2]}/{object_id}"

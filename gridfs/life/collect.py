@@ -28,7 +28,7 @@ from gridfs.catalog_keys import (
 )
 from gridfs.catalog_lease import ANNOUNCEMENT_EXPIRY_S, EXPIRY_S
 from gridfs.catalog_parallel import in_parallel
-from gridfs.errors import ObjectMissing
+from gridfs.errors import ObjectMissing, StoreUnavailable
 from gridfs.life.marks import Decision, decide, format_marks, merged, parse_marks
 from gridfs.life.roots import RootReader
 from gridfs.store.base import ObjectHead, ObjectStore
@@ -37,7 +37,7 @@ GRACE_S = 7 * 24 * 3600.0
 """Of tombstones, and again of marks: so long a mount or a suspended creation may go on without anyone knowing of it."""
 
 _REMOVAL_S = ANNOUNCEMENT_EXPIRY_S / 3
-"""After this a removal announces itself anew. What is left of the expiry is for requests that hang."""
+"""After this a removal announces itself anew, and after twice this it is given up, whatever request hangs."""
 
 _REMOVALS_BETWEEN_LOOKS = 256
 
@@ -121,13 +121,16 @@ async def _remove(
         announcement = f"{collections_prefix(name)}{uuid4().hex}.json"
         try:
             now_ns = await _moment(store, announcement, b"{}")
-            until_s = trio.current_time() + _REMOVAL_S
-            roots = await reader.read(now_ns, grace_ns)
-            left = [head for head in left if not roots.keep(head)]
-            while left and trio.current_time() < until_s:
-                batch, left = left[:_REMOVALS_BETWEEN_LOOKS], left[_REMOVALS_BETWEEN_LOOKS:]
-                await in_parallel(lambda head: store.delete(head.key), batch)
-                removed += batch
+            announced_s = trio.current_time()
+            with trio.move_on_at(announced_s + 2 * _REMOVAL_S) as scope:
+                roots = await reader.read(now_ns, grace_ns)
+                left = [head for head in left if not roots.keep(head)]
+                while left and trio.current_time() < announced_s + _REMOVAL_S:
+                    batch, left = left[:_REMOVALS_BETWEEN_LOOKS], left[_REMOVALS_BETWEEN_LOOKS:]
+                    await in_parallel(lambda head: store.delete(head.key), batch)
+                    removed += batch
+            if scope.cancelled_caught:
+                raise StoreUnavailable(f"{store.url} is too slow to remove anything from", remedy="try again later")
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
                 await store.delete(announcement)

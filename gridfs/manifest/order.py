@@ -19,11 +19,6 @@ class Place(NamedTuple):
     """Path of its directory with NUL for `/`; empty for the root's children."""
     name: bytes
 
-    @property
-    def path(self) -> bytes:
-        """The path below the root, with `/`."""
-        return path_of(self.directory, self.name)
-
 
 def place_of(path: bytes) -> Place:
     """The place of the entry at *path* (below the root, `/`-separated, no slash at its ends)."""

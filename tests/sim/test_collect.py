@@ -22,15 +22,15 @@ from hypothesis import strategies as st
 from gridfs import catalog_lease
 from gridfs.catalog import Catalog
 from gridfs.catalog_keys import manifest_key, object_key, objects_prefix, version_of_key
-from gridfs.catalog_lease import take_lease
+from gridfs.catalog_lease import ANNOUNCEMENT_EXPIRY_S, take_lease
 from gridfs.catalog_record import parse_record
-from gridfs.errors import Busy
+from gridfs.errors import Busy, StoreUnavailable
 from gridfs.life.collect import GRACE_S, Collection, collect
 from gridfs.manifest.reader import Manifest
 from gridfs.manifest.writer import ManifestWriter
 from gridfs.model import Buffer, Mode, Version
 from gridfs.store.base import ObjectHead
-from gridfs.store.simulated import Network, SimulatedStore
+from gridfs.store.simulated import Fault, Network, SimulatedStore
 from tests.support import manifests
 from tests.support.on_trio import on_mock_clock
 
@@ -329,6 +329,24 @@ async def test_two_collections_at_once(tmp_path: Path) -> None:
             nursery.start_soon(world.collect)
         await world.collect()
         assert [key for key in world.store.contents() if version_of_key(key) is None] == []
+
+
+@on_mock_clock
+async def test_a_removal_whose_requests_hang_ends_before_its_announcement_does(tmp_path: Path) -> None:
+    """Else a creator that no longer waits for it could find what it then removes."""
+    world = World(tmp_path)
+    await world.killed([0.0, 100.0], 50.0)
+    await trio.sleep(2 * DAY_S)
+    await world.collect()
+    await trio.sleep(GRACE_S)
+    [key] = [key for key in world.store.contents() if key.startswith(objects_prefix(NAME))]
+    world.store.inject(Fault.STALLED, key=key)
+    started_s = trio.current_time()
+    with pytest.raises(StoreUnavailable, match="too slow"):
+        await world.collect()
+    assert trio.current_time() - started_s < ANNOUNCEMENT_EXPIRY_S
+    assert key in world.store.contents()
+    assert not any("/collections/" in each for each in world.store.contents())
 
 
 @on_mock_clock
