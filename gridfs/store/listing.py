@@ -49,8 +49,9 @@ class Page:
     """Where the server itself would continue."""
 
 
-FetchPage: TypeAlias = Callable[[str, str | None, int], Awaitable[Page]]
-"""The page of keys after the first argument or, if it is given, the one that the token stands for; at most so many."""
+FetchPage: TypeAlias = Callable[[str, str | None, int, str | None], Awaitable[Page]]
+"""The page of keys after the first argument or, if it is given, the one that the token stands for; at most so many. The
+last argument is the highest key that is wanted."""
 
 DeliverPage: TypeAlias = Callable[[Sequence[ObjectHead]], Awaitable[None]]
 
@@ -87,7 +88,7 @@ async def list_in_parallel(fetch_page: FetchPage, prefix: str, deliver: DeliverP
 async def _list_by_tokens(fetch: FetchPage, deliver: DeliverPage) -> None:
     token: str | None = None
     while True:
-        page = await fetch("", token, PAGE_KEYS)
+        page = await fetch("", token, PAGE_KEYS, None)
         await deliver(page.heads)
         if page.is_last:
             return
@@ -124,7 +125,7 @@ class _Listing:
         token: str | None = None
         start, count, most, shortened = keys.after, 0, PAGE_KEYS, False
         while True:
-            page = await self.fetch(keys.after, token, most)
+            page = await self.fetch(keys.after, token, most, keys.end)
             heads, ended = _inside(page, keys)
             token = None
             if heads:
@@ -171,9 +172,9 @@ class _Listing:
         if len(self._seen_characters) != len(self._alphabet):
             self._alphabet = sorted(self._seen_characters)
 
-    async def fetch(self, after: str, token: str | None, most: int) -> Page:
+    async def fetch(self, after: str, token: str | None, most: int, end: str | None) -> Page:
         """One page, asked for until it comes."""
-        return await persist(lambda: self._fetch_page(after, token, most), _PATIENCE, self._random)
+        return await persist(lambda: self._fetch_page(after, token, most, end), _PATIENCE, self._random)
 
 
 def _inside(page: Page, keys: _Range) -> tuple[Sequence[ObjectHead], bool]:

@@ -17,7 +17,7 @@ from gridfs.store.address import BucketAddress, StaticCredentials
 from gridfs.store.base import Deliver, ObjectHead
 from gridfs.store.listing import PAGE_KEYS, Page
 from gridfs.store.s3 import AwsSession, CredentialProvider, map_botocore_error
-from gridfs.store.s3_page import EVENT, HEADS, take_heads
+from gridfs.store.s3_page import ROWS, head_of, read_pages_fast
 
 _CHUNK_SIZE_BYTES = 256 << 10
 
@@ -36,9 +36,17 @@ class S3Bucket:
         return f"s3://{self.address.bucket}"
 
     async def list_page(
-        self, prefix: str, start_after: str = "", token: str | None = None, most: int = PAGE_KEYS
+        self,
+        prefix: str,
+        start_after: str = "",
+        token: str | None = None,
+        most: int = PAGE_KEYS,
+        end: str | None = None,
     ) -> Page:
-        """The next at most *most* keys that begin with *prefix*, after *start_after* or where *token* says."""
+        """The next at most *most* keys that begin with *prefix*, after *start_after* or where *token* says.
+
+        Keys above *end* are not wanted: the page that reaches them is the last.
+        """
         wanted: dict[str, object] = {"Bucket": self.address.bucket, "Prefix": prefix, "MaxKeys": most}
         if token is not None:
             wanted["ContinuationToken"] = token
@@ -46,9 +54,17 @@ class S3Bucket:
             wanted["StartAfter"] = start_after
         with map_botocore_error(self.url, None):
             answer = await (await self._client()).list_objects_v2(**wanted, **self._payer())
-        if HEADS not in answer:
+        rows = answer.get(ROWS)
+        if rows is None:
             raise StoreUnavailable(f"{self.url}: what {self.address.endpoint} answered is no listing")
-        return Page(answer[HEADS], not answer.get("IsTruncated", False), answer.get("NextContinuationToken"))
+        is_last = not answer.get("IsTruncated", False)
+        if end is not None and rows and rows[-1][0] > end:
+            rows, is_last = [row for row in rows if row[0] <= end], True
+        try:
+            heads = [head_of(row) for row in rows]
+        except ValueError as error:
+            raise StoreUnavailable(f"{self.url}: a listing is malformed: {error}") from error
+        return Page(heads, is_last, answer.get("NextContinuationToken"))
 
     async def head(self, key: str) -> ObjectHead:
         """As ObjectStore.head."""
@@ -124,5 +140,5 @@ class S3Bucket:
                         keys=credentials if isinstance(credentials, StaticCredentials) else None,
                     )
                 )
-                self._made.meta.events.register_first(EVENT, take_heads)  # before botocore looks through the body
+                read_pages_fast(self._made.meta.events)
             return self._made

@@ -67,7 +67,7 @@ class Bucket:
         self.failures: list[Exception] = []
         self.got: list[str] = []
 
-    async def fetch(self, after: str, token: str | None, most: int) -> Page:
+    async def fetch(self, after: str, token: str | None, most: int, end: str | None) -> Page:
         self.requests += 1
         await trio.sleep(ROUND_TRIP_S)
         if self.failures:
