@@ -1,6 +1,6 @@
 """Many small requests side by side, with the first failure raised as itself.
 
-A trio nursery raises groups of exceptions; what calls a store wants the one GridfsError, as if it had asked in turn.
+A trio nursery raises groups of exceptions; what calls a store wants the one error, as if it had asked in turn.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import trio
-
-from gridfs.errors import GridfsError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,19 +20,19 @@ REQUESTS = 16
 async def in_parallel(function: Callable[[T], Awaitable[R]], items: Iterable[T], limit: int = REQUESTS) -> list[R]:
     """The results of *function* for all *items*, in their order, at most *limit* at once.
 
-    *items* is drawn from as work gets done. After the first GridfsError the others are cancelled, and it is raised.
+    *items* is drawn from as work gets done. After the first error the others are cancelled, and it is raised.
     """
     pending = enumerate(items)
     results: dict[int, R] = {}
-    failures: list[GridfsError] = []
+    failures: list[Exception] = []
 
     async def work() -> None:
-        for index, item in pending:
-            try:
+        try:
+            for index, item in pending:
                 results[index] = await function(item)
-            except GridfsError as error:
-                failures.append(error)
-                nursery.cancel_scope.cancel()
+        except Exception as error:
+            failures.append(error)
+            nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
         for number in range(limit):

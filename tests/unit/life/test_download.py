@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from gridfs.catalog import Catalog
 from gridfs.catalog_contents import Contents, open_contents
 from gridfs.catalog_keys import objects_prefix
 from gridfs.config import StoreSettings
-from gridfs.errors import AccessDenied, FormatError, GridfsError, IntegrityError, InvalidInput
+from gridfs.errors import AccessDenied, FormatError, GridfsError, IntegrityError, InvalidInput, Unsupported
 from gridfs.life.download import Amount, Outlook, download
 from gridfs.life.target import Target
 from gridfs.manifest.writer import ManifestWriter
@@ -234,6 +235,19 @@ async def test_a_no_copy_version_comes_from_its_bucket_in_the_generation_that_wa
             with pytest.raises(GridfsError):
                 await download(contents, entry_at(contents, b""), tmp_path / "again")
     assert found_in(tmp_path / "again") == {}
+
+
+@on_trio
+async def test_a_full_disk_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(self: Target, entry: Entry, offset: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with opened(SimulatedStore(), tmp_path) as contents:
+        with monkeypatch.context() as patched, pytest.raises(Unsupported, match=r"No space left.* then continues"):
+            patched.setattr(Target, "write", write)
+            await download(contents, entry_at(contents, b""), tmp_path / "to")
+        await download(contents, entry_at(contents, b""), tmp_path / "to")
+    assert found_in(tmp_path / "to") == with_directories(TREE)
 
 
 @on_trio
