@@ -32,13 +32,15 @@ def mount(invocation: Invocation, /, spec: VersionSpec, directory: str | None, f
     """
     from gridfs.mount.client import MountRequest
     from gridfs.mount.client import mount as mount_version
+    from gridfs.mount.handed_in import descriptor_of
     from gridfs.mount.requirements import check_machine
 
     if directory == "":
         raise InvalidInput("the directory to mount at is empty", remedy=f"leave it out for /datastores/{spec.name}")
     path = Path(directory) if directory is not None else None
     options, cache = mount_settings(invocation, given)
-    check_machine()
+    if descriptor_of(path) is None:
+        check_machine()
     version = resolve(invocation, spec)
     request = MountRequest(invocation.store_settings, version, cache, options, path, foreground)
     shown = mount_version(request, invocation.paths)

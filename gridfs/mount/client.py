@@ -10,18 +10,21 @@ status    the registry, the mount table, and what each daemon says
 from __future__ import annotations
 
 import errno
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gridfs.config import CacheSettings, MountOptions, Paths, StoreSettings
 from gridfs.errors import AccessDenied, Busy, GridfsError, InvalidInput, NotFound, StoreUnavailable
 from gridfs.model import Version, VersionSpec
 from gridfs.mount import control, launch, veil
 from gridfs.mount.attach import new_spec, owner, share, start
+from gridfs.mount.handed_in import check as check_descriptor
+from gridfs.mount.handed_in import descriptor_of
 from gridfs.mount.holders import described, holders
-from gridfs.mount.mountpoint import absolute, default_target, is_disconnected, is_ours, prepared, refuse_other
+from gridfs.mount.mountpoint import Target, absolute, default_target, is_disconnected, is_ours, prepared, refuse_other
 from gridfs.mount.mounts import current, top_at, uses_of
 from gridfs.mount.registry import Registry, key_of
 from gridfs.mount.requirements import check_allow_other, check_machine, may_mount
@@ -67,6 +70,10 @@ def mount(request: MountRequest, paths: Paths) -> Path:
 
     Mounting what is mounted there already is no error. Raises GridfsError.
     """
+    descriptor = descriptor_of(request.path)
+    if descriptor is not None:
+        check_descriptor(descriptor, foreground=request.foreground)
+        _serve_handed_in(request, paths, descriptor)
     check_machine()
     if request.options.allow_other:
         check_allow_other()
@@ -87,6 +94,18 @@ def mount(request: MountRequest, paths: Paths) -> Path:
             launch.become(spec, lock)
         start(registry, spec)
     return target.path
+
+
+def _serve_handed_in(request: MountRequest, paths: Paths, descriptor: int) -> NoReturn:
+    registry, version = Registry(paths.runtime), request.version
+    key = key_of(request.store, version, request.options, owner())
+    target = Target(Path(f"/dev/fd/{descriptor}"), made=False)
+    with registry.starting(key) as lock:
+        spec = new_spec(
+            registry, key, request.store, version, paths, request.cache, request.options, target=target, linger_s=None
+        )
+        os.set_inheritable(descriptor, True)
+        launch.become(spec, lock)
 
 
 def _is_there(registry: Registry, path: Path, request: MountRequest) -> bool:

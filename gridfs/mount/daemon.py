@@ -34,6 +34,7 @@ from gridfs.errors import EXIT_BUG, GridfsError, Unsupported, exit_code_of
 from gridfs.fuse import MAX_TASKS, Operations, store_pages  # loads the hook before pyfuse3
 from gridfs.mount import control, registry, veil
 from gridfs.mount.assembly import OpenVersion, open_version
+from gridfs.mount.handed_in import descriptor_of
 from gridfs.mount.launch import failure_line, ready_line
 from gridfs.mount.mounts import current, top_at, uses_of
 from gridfs.mount.native_errors import native_errors
@@ -63,7 +64,7 @@ class Daemon:
         self.incidents = Incidents(logging.getLogger("gridfs.mount"))
         self.counters = Counters()
         self.record: MountRecord | None = None
-        self._hidden = may_mount() or spec.target is None
+        self._hidden = spec.target is None or (may_mount() and descriptor_of(spec.target) is None)
         self._fuse_path = spec.directory / registry.HIDDEN if self._hidden else spec.target or spec.directory
         self._linger_s = spec.linger_s
         self._had_target = spec.target is not None
@@ -71,6 +72,7 @@ class Daemon:
         self._released = False
         self.crashed = False
         self._version: OpenVersion | None = None
+        self._pusher: Pusher | None = None
 
     async def run(self, descriptor: int, reports: bool) -> None:
         """Serves until the mount is gone. Once ready, closes *descriptor*, after writing a line to it if *reports*."""
@@ -88,7 +90,7 @@ class Daemon:
                 xattr=self.spec.options.xattr,
             )
             await stack.enter_async_context(self._mounted(operations))
-            pusher = Pusher(version.manifest, version.reader, store_pages)
+            self._pusher = pusher = Pusher(version.manifest, version.reader, store_pages)
             async with trio.open_nursery() as serving:
                 serving.start_soon(pusher.run, name="push")
                 serving.start_soon(self._end_by_signal, name="signals")
@@ -237,6 +239,8 @@ class Daemon:
             with trio.move_on_after(STOP_GRACE_S):
                 async for _ in signals:
                     break
+        if self._pusher is not None:
+            await self._pusher.stop()  # while reads are still answered: it may wait for one
         pyfuse3.terminate()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gridfs.errors import Unsupported
 from gridfs.mount import kernel, registry, veil
+from gridfs.mount.handed_in import NOT_OURS, descriptor_of
 from gridfs.mount.mounts import current, top_at
 from gridfs.mount.spec import MountRecord, MountSpec
 
@@ -20,12 +21,17 @@ def reveal(spec: MountSpec, fuse_path: Path, *, zero_open: bool) -> MountRecord:
 
     Raises Unsupported when it can't be shown.
     """
-    mounted = top_at(fuse_path, current())
-    if mounted is None:
-        raise Unsupported(f"{fuse_path} was unmounted while it was being mounted")
-    read_ahead = kernel.set_read_ahead(mounted.device)
-    max_background = kernel.set_max_background(mounted.device, spec.directory / registry.EMPTY)
-    veiled, veil_device = _show(spec, fuse_path)
+    if descriptor_of(fuse_path) is not None:
+        device = veil_device = None
+        read_ahead = max_background = veiled = NOT_OURS
+    else:
+        mounted = top_at(fuse_path, current())
+        if mounted is None:
+            raise Unsupported(f"{fuse_path} was unmounted while it was being mounted")
+        device = mounted.device
+        read_ahead = str(kernel.set_read_ahead(device))
+        max_background = str(kernel.set_max_background(device, spec.directory / registry.EMPTY))
+        veiled, veil_device = _show(spec, fuse_path)
     return MountRecord(
         mount_id=spec.mount_id,
         name=spec.version.name,
@@ -38,12 +44,12 @@ def reveal(spec: MountSpec, fuse_path: Path, *, zero_open: bool) -> MountRecord:
         target=spec.target,
         target_made=spec.target_made,
         fuse_path=fuse_path,
-        fuse_device=mounted.device,
+        fuse_device=device or "",
         veil_device=veil_device,
         zero_open=zero_open,
         veil=veiled,
-        read_ahead=str(read_ahead),
-        max_background=str(max_background),
+        read_ahead=read_ahead,
+        max_background=max_background,
         cache_directory=spec.cache.directory,
         log_file=spec.log_file,
         linger_s=spec.linger_s,
