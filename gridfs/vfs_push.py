@@ -8,7 +8,9 @@ Files across a multiple of 1 MiB are left out: the reader's requests for those t
 That also leaves out large files, where the kernel's own read-ahead asks for much at a time. The kernel takes only files
 that it knows by a lookup; when it knows none of the first few, the rest of the part is not tried.
 
-The call is made in a thread, because it waits for a page that is being read, and that read is answered by this process.
+The call is made in a thread, because it waits, and can't be killed, while a page is being read; that read is answered
+by this process. So what readers wait for is not pushed, and the pushing must have ended (`stop`) before the answering
+does.
 """
 
 from __future__ import annotations
@@ -80,11 +82,14 @@ class Pusher:
         self._parked = trio.lowlevel.ParkingLot()
         self._extents: LRUCache[int, list[Extent]] = LRUCache(4)
         self._thread = trio.CapacityLimiter(1)
+        self._stopped = False
         self.pushed_files = 0
         self.parts_done = 0
         reader.on_window = self._came
 
     def _came(self, obj: ObjectRecord, part: ByteRange) -> None:
+        if self._stopped:
+            return
         self._queue.append((obj, part))
         self._parked.unpark()
 
@@ -99,6 +104,13 @@ class Pusher:
                 self.pushed_files += await trio.to_thread.run_sync(self._push, files, limiter=self._thread)
                 files.clear()
             self.parts_done += 1
+
+    async def stop(self) -> None:
+        """Returns when nothing is being pushed, and nothing will be."""
+        self._stopped = True
+        self._queue.clear()
+        async with self._thread:
+            pass
 
     def _views(self, obj: ObjectRecord, part: ByteRange) -> Iterator[tuple[Extent, memoryview]]:
         extents = self._extents.get(obj.number)
@@ -117,6 +129,8 @@ class Pusher:
         """In a thread. How many of *files* the kernel took."""
         taken = 0
         for tried, (inode, view) in enumerate(files):
+            if self._stopped:
+                break
             if self._store(inode, view):
                 taken += 1
             elif not taken and tried + 1 >= TRIES:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import trio
 
-from gridfs.cache.base import DiskStatistics
 from gridfs.cache.memory import Part
 from gridfs.cache.tiered import TieredCache
 from gridfs.config import READ_TIMEOUT_S, CacheSettings, MountOptions
@@ -29,6 +28,7 @@ from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
 from gridfs.read.plan import Run, blocks_of
 from gridfs.read.prefetch import Outcome, Prefetcher, Priority, may_fill
+from gridfs.read.statistics import ReaderStatistics
 from gridfs.read.warm import Warmth, measure, warm
 from gridfs.store.base import ObjectStore
 
@@ -52,29 +52,6 @@ class ReaderSettings:
         """What the user's settings mean on this machine."""
         budget = cache.memory_target_bytes or default_budget_bytes(cgroup_memory_limit_bytes())
         return cls(max(budget, SMALLEST_BUDGET_BYTES), options.read_timeout_s, options.prefetch)
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderStatistics:
-    """What a reader did since its start."""
-
-    reads_from_memory: int
-    reads_from_disk: int
-    reads_waited: int
-    """For bytes that were on their way, or had to be asked for."""
-    gets: dict[str, int]
-    """GETs by priority."""
-    fetched_bytes: dict[str, int]
-    """By priority."""
-    failed: dict[str, int]
-    """Flights that failed, by priority."""
-    mismatches: int
-    """Blocks from the store that differed from their checksum."""
-    memory_limit_bytes: int
-    memory_used_bytes: int
-    memory_in_flight_bytes: int
-    memory_peak_bytes: int
-    disk: DiskStatistics
 
 
 def _log_defect(error: BaseException, subject: str) -> None:
@@ -129,6 +106,8 @@ class Reader:
         """Told of each part that has come for a window: its bytes can be had by `peek`."""
         self._held_bytes = 0
         """Of this version on disk when the reader started."""
+        self._awaited: list[tuple[str, ByteRange]] = []
+        """What readers wait for now."""
         self._reads_from_memory = 0
         self._reads_from_disk = 0
         self._reads_waited = 0
@@ -194,7 +173,8 @@ class Reader:
         return views[0] if len(views) == 1 else b"".join(views)
 
     def peek(self, obj: ObjectRecord, byte_range: ByteRange) -> memoryview | None:
-        """The bytes for whoever gives them to the kernel unasked: if one part in memory has them all, else None.
+        """The bytes for whoever gives them to the kernel unasked: if one part in memory has them all, and no reader is
+        waiting for any of them; else None.
 
         Counts as a read of the part, and tells the prefetcher nothing. While the view lives, its buffer is not used
         again.
@@ -202,6 +182,9 @@ class Reader:
         part = self._blocks.get((obj.identity, byte_range.start // self._block_size_bytes))
         if part is None or byte_range.stop > part.ready:
             return None
+        for identity, awaited in self._awaited:
+            if identity == obj.identity and awaited.start < byte_range.stop and byte_range.start < awaited.stop:
+                return None
         view = part.view(byte_range.start, byte_range.stop)
         self._count_read(part, view.nbytes, byte_range.stop)
         return view
@@ -217,6 +200,14 @@ class Reader:
         self._reads_waited += 1
         known = all(self._fetcher.known(obj, block) for block in range(run.first, run.stop))
         self._observe_run(obj, run, Outcome.WAIT if known else Outcome.MISS)
+        awaited = (obj.identity, byte_range)
+        self._awaited.append(awaited)
+        try:
+            return await self._collect(obj, run, byte_range)
+        finally:
+            self._awaited.remove(awaited)
+
+    async def _collect(self, obj: ObjectRecord, run: Run, byte_range: ByteRange) -> Buffer:
         with trio.move_on_after(self._timeout_s):
             pieces = await self._fetcher.collect(obj, run)
             for piece in pieces:
