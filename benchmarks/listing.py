@@ -5,7 +5,7 @@
 Two shapes of names, because the two differ: one flat heap of numbered files, and a tree of 1,000 directories. The
 server is benchmarks/listing_server.py, which says why it is not Ceph. The programs are run alternately as processes of
 their own, and the number of keys is compared. `gridfs (listing)` is the listing alone, without starting Python;
-`gridfs (dry run)` is what a user waits for, `grid datastore create --dry-run`, which also sorts the keys into a journal.
+`gridfs (dry run)` is what a user waits for, `grid datastore create --dry-run`, which also sorts keys into a journal.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ figure the best of alternating rounds, one buffer for all reads (a new one of a 
 The bytes read through the mount are compared with the source's.
 
 Two looks of one mount are measured. `veil` is what people see by default; `bare` is the FUSE mount below it, what
-`--no-veil` shows. The veil opens two files for each one, 2 us more, and saves Python's open() the 165 us of an ioctl that
+`--no-veil` shows. The veil opens two files for each one, 2 us more, and saves Python's open() 165 us, for an ioctl that
 the daemon would have to answer. So each goal says by which look it is to be reached; the other is shown beside it. The
 exit code is 1 when a goal is missed.
 """
@@ -74,7 +74,9 @@ class Bench:
 
     def mounted(self, version: Version, path: Path) -> None:
         options = MountOptions(allow_other=True)
-        client.mount(client.MountRequest(self.store, version, CacheSettings(self.paths.cache), options, path), self.paths)
+        client.mount(
+            client.MountRequest(self.store, version, CacheSettings(self.paths.cache), options, path), self.paths
+        )
 
     def latencies(self) -> list[str]:
         local, veiled, bare = (self.root / look for look in ("local", "veil", "bare"))
