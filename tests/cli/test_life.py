@@ -201,3 +201,52 @@ def age_by_days(store: Path, days: float) -> None:
 @pytest.mark.parametrize("command", ["versions", "show", "files", "verify"])
 def test_names_that_are_not_there(grid, pets, command):
     grid("datastore", command, "pest").failed(3, "pest", "pets")
+
+
+def test_names_of_any_bytes(grid, folder, tmp_path):
+    odd = os.fsdecode(b"new\nline \xff\xfe")
+    (folder / odd).write_bytes(ramp(10))
+    grid("datastore", "create", folder, "--name", "odd").succeeded()
+    assert "new\\nline \\xff\\xfe" in grid("datastore", "files", "odd").succeeded().out
+    paths = [os.fsencode(each["path"]) for each in grid("datastore", "files", "odd", "-o", "json").json]
+    assert os.fsencode(odd) in paths
+    grid("datastore", "download", "odd", odd, tmp_path / "one").succeeded()
+    assert (tmp_path / "one" / odd).read_bytes() == ramp(10)
+
+
+def test_a_life_in_a_bucket(grid, folder, tmp_path, s3_moto):
+    where = ("--store", s3_moto.store_url(), "--endpoint-url", s3_moto.endpoint_url)
+    environment = s3_moto.environment()
+    grid("datastore", "create", folder, "--name", "pets", *where, env=environment).succeeded()
+    (folder / "more").write_bytes(ramp(10))
+    grid("datastore", "create", folder, "--name", "pets", *where, env=environment).succeeded()
+    assert grid("datastore", "diff", "pets@1", "pets@2", *where, env=environment).out == "+ more\n"
+    grid("datastore", "verify", "pets", *where, env=environment).succeeded()
+    grid("datastore", "delete", "pets@1", "--yes", *where, env=environment).succeeded()
+    (gone,) = grid("datastore", "gc", "--grace", "0", "-o", "json", *where, env=environment).json
+    assert gone["removed_objects"] == 1  # its manifest: the second version reuses all of its data
+    grid("datastore", "download", "pets", tmp_path / "to", *where, env=environment).succeeded()
+    assert files_below(tmp_path / "to") == files_below(folder)
+
+
+def test_a_no_copy_version_is_verified_and_downloaded_from_its_bucket(grid, tmp_path, s3_moto):
+    client = s3_moto.client()
+    for key, size in (("set/a", 5000), ("set/below/b", 10)):
+        client.put_object(Bucket=s3_moto.bucket, Key=key, Body=ramp(size))
+    environment = s3_moto.environment()
+    source = f"s3://{s3_moto.bucket}/set/"
+    grid(
+        "datastore", "create", source, "--no-copy", "--endpoint-url", s3_moto.endpoint_url, env=environment
+    ).succeeded()
+    grid("datastore", "verify", "set", env=environment).succeeded()
+    grid("datastore", "download", "set", tmp_path / "to", env=environment).succeeded()
+    assert (tmp_path / "to" / "a").read_bytes() == ramp(5000)
+    assert (tmp_path / "to" / "below" / "b").read_bytes() == ramp(10)
+    client.put_object(Bucket=s3_moto.bucket, Key="set/a", Body=ramp(5000, 1))
+    client.delete_object(Bucket=s3_moto.bucket, Key="set/below/b")
+    ended = grid("datastore", "verify", "set", env=environment)
+    assert ended.out.splitlines() == ["a: changed in its bucket", "below/b: gone from the store"]
+    assert ended.code == 7
+    ended = grid("datastore", "download", "set", tmp_path / "again", env=environment)
+    assert ended.code == 7
+    assert "Traceback" not in ended.err
