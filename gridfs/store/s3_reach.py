@@ -117,6 +117,7 @@ async def _meant(address: BucketAddress, path: str) -> tuple[str, ObjectHead | N
             # A key sorts before those that it begins.
             exact = (await persist(lambda: client.list_page(path, most=1), _PATIENCE, Random())).heads
             if exact and exact[0].key == path:
+                await _check_readable(client, exact)
                 return path[: path.rfind("/") + 1], exact[0]
         raise NotFound(
             f"there is nothing at s3://{address.bucket}/{path}", remedy="check the prefix; a final slash means a folder"
