@@ -16,14 +16,29 @@ from gridfs.manifest.schema import APPLICATION_ID, FORMAT, ManifestInfo
 from gridfs.model import Mode, SourceBucket
 
 
-def meta_rows(info: ManifestInfo) -> Iterator[tuple[str, str | int]]:
+def to_column(text: str) -> str | bytes:
+    """How a text is stored that may hold a path: one with bytes that are no UTF-8 (surrogates in it) as those bytes."""
+    raw = text.encode("utf-8", "surrogateescape")
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw
+    return text
+
+
+def from_column(value: str | bytes | int) -> str:
+    """The text that `to_column` has stored."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+def meta_rows(info: ManifestInfo) -> Iterator[tuple[str, str | bytes | int]]:
     """The rows of the meta table that say *info*; a value that is None has no row."""
     values = {field.name: getattr(info, field.name) for field in fields(ManifestInfo) if field.name != "bucket"}
     if info.bucket is not None:
         values |= {field.name: getattr(info.bucket, field.name) for field in fields(SourceBucket)}
     for key, value in values.items():
         if value is not None:
-            yield key, str(value) if isinstance(value, str) else int(value)
+            yield key, to_column(str(value)) if isinstance(value, str) else int(value)
 
 
 def read_meta(connection: sqlite3.Connection, path: Path) -> ManifestInfo:
@@ -43,12 +58,12 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> ManifestInfo:
         raise FormatError(f"{path} is damaged: its meta table lacks {error}") from error
 
 
-def _info_of(meta: dict[str, str | int]) -> ManifestInfo:
+def _info_of(meta: dict[str, str | bytes | int]) -> ManifestInfo:
     def number(key: str) -> int:
         return int(meta[key])
 
     def text(key: str) -> str:
-        return str(meta[key])
+        return from_column(meta[key])
 
     def optional(key: str) -> str | None:
         return text(key) if key in meta else None

@@ -20,7 +20,7 @@ from typing import Self, TypeAlias, cast
 from urllib.parse import quote
 
 from gridfs.errors import FormatError
-from gridfs.manifest.meta import read_meta
+from gridfs.manifest.meta import from_column, read_meta
 from gridfs.manifest.schema import CHECKSUM_SIZE_BYTES
 from gridfs.model import ROOT_INODE, Entry, Kind, Mode, ObjectRecord, Problem, no_copy_identity
 
@@ -165,8 +165,8 @@ class Manifest:
     def problems(self) -> Iterator[Problem]:
         """What the version does not carry of its source, in the order in which it was found."""
         with self._damage_is_format_error():
-            for row in self._connection.execute("SELECT reason, name, detail FROM problem ORDER BY rowid"):
-                yield Problem(*row)
+            for reason, name, detail in self._connection.execute("SELECT * FROM problem ORDER BY rowid"):
+                yield Problem(reason, name, from_column(detail))
 
     def _one(self, query: str, parameters: _Row) -> Entry | None:
         try:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gridfs.manifest.meta import meta_rows
+from gridfs.manifest.meta import meta_rows, to_column
 from gridfs.manifest.order import path_of
 from gridfs.manifest.schema import (
     APPLICATION_ID,
@@ -32,6 +32,9 @@ from gridfs.manifest.schema import (
     ManifestSettings,
 )
 from gridfs.model import ROOT_INODE, Kind, Mode, Problem
+
+_DIRECTORY, _FILE = int(Kind.DIRECTORY), int(Kind.FILE)
+"""Compared once for each entry, and a plain number is faster than an enum."""
 
 _BATCH_ROWS = 10_000
 _CACHE_KIB = 32 * 1024
@@ -70,7 +73,7 @@ class ManifestWriter:
         self._block_count = 0
         self._usage = _ObjectUsage()
 
-        root = (ROOT_INODE, ROOT_INODE, b"", 1, 0o755, 0, 0, None, None, None, None, None, 0)
+        root = (ROOT_INODE, ROOT_INODE, b"", _DIRECTORY, 0o755, 0, 0, None, None, None, None, None, 0)
         self._connection.execute(_INSERT_ENTRY, root)
         self._inode = ROOT_INODE
         self._directory = b""
@@ -148,10 +151,10 @@ class ManifestWriter:
         self._inode = inode = self._inode + 1
         self._kinds[kind] += 1
         child_count = None
-        if kind == 1:
+        if kind == _DIRECTORY:
             child_count = 0
             self._has_directories = True
-        elif kind == 2:
+        elif kind == _FILE:
             self._total_bytes += size
             if object is not None and offset is not None:
                 self._usage.add(object, offset, size, inode)
@@ -167,7 +170,8 @@ class ManifestWriter:
 
     def add_problem(self, problem: Problem) -> None:
         """Records something that the version does not carry; at any time and in any order."""
-        self._connection.execute("INSERT INTO problem VALUES (?, ?, ?)", problem)
+        row = (problem.reason, problem.name, to_column(problem.detail))
+        self._connection.execute("INSERT INTO problem VALUES (?, ?, ?)", row)
         self._problem_count += 1
 
     def finish(self) -> ManifestInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from uuid import uuid4
@@ -179,6 +180,17 @@ def test_problems_and_the_root_are_kept(tmp_path: Path) -> None:
         root = manifest.entry(1)
         assert root is not None
         assert (root.mode, root.mtime_ns, root.child_count, root.first_child) == (0o700, 123_456_789_123_456_789, 1, 2)
+
+
+def test_texts_that_are_no_utf_8_are_kept(tmp_path: Path) -> None:
+    """A source folder is named by bytes, as everything below it."""
+    source = os.fsdecode(b"/data/\xff/d\xc3\xa9j\xc3\xa0")
+    with ManifestWriter(tmp_path / "m", settings(source=source)) as writer:
+        writer.add_problem(Problem("changed", b"a", source))
+        writer.finish()
+    with Manifest.open(tmp_path / "m") as manifest:
+        assert manifest.info.source == source
+        assert list(manifest.problems()) == [Problem("changed", b"a", source)]
 
 
 def test_anyone_can_look_inside_with_sqlite(tmp_path: Path) -> None:
