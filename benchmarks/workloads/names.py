@@ -102,10 +102,13 @@ def mount(bench: Bench) -> None:
 
 
 def _mount_to_byte(bench: Bench, subject: Subject, dataset: Dataset, *, keep_cache: bool) -> float:
-    """From the start of the mount command until the first byte of a file was read."""
+    """From the start of the mount command until the first byte of a file was read.
+
+    Without *keep_cache* the node has never seen any of it, Python's modules included.
+    """
     if not keep_cache:
         subject.forget()
-    drop_page_cache()
+        drop_page_cache()
     try:
         start = time.perf_counter()
         root, _ = subject.start(dataset.prefix, dataset.name, bench.servers["rgw"], cache_limit_bytes=None)
