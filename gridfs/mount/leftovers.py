@@ -1,16 +1,18 @@
 """Directories that runs made on the host, and their removal after the last run that uses them.
 
 A directory must not be removed while any run has a datastore mounted on it: rmdir(2) of a mountpoint of another
-namespace succeeds and takes the mount away there. So all of this happens under one lock in the runtime directory:
-shared by runs from looking which directories there are until they are mounted, exclusive for a removal, which then
-looks through the mount tables of all processes for one that still uses the path:
+namespace succeeds and takes the mount away there. So all of this happens under a lock, shared by runs from looking
+which directories there are until they are mounted, exclusive for a removal, which then looks through the mount tables
+of all processes for one that still uses the path. What is locked is the root directory of the file system that holds
+the path: whoever can take the path away sees that, whatever their user or runtime directory.
 
     run:      lock shared; look; mkdir and write a record; enter the namespace and mount; exec (which drops the lock)
     janitor:  a detached process of the run that made something: waits for the end of the run, then of every other
               process that has the path mounted (by pidfd, so without polling), then locks exclusively, looks once
               more, removes the directory (if it is empty) and the record
 
-After a kill -9 of a janitor the next run sweeps what it left.
+After a kill -9 of a janitor the next run sweeps what it left. Where no exclusive lock is to be had, nothing is removed:
+on a network file system (flock(2) wants a writable descriptor there) another node may have the path in use.
 """
 
 from __future__ import annotations
@@ -33,13 +35,16 @@ class Leftovers:
         self._directory = directory
 
     @contextlib.contextmanager
-    def attaching(self) -> Iterator[None]:
-        """Keeps removals away until the block ends or the process execs: a directory that is seen in it stays."""
-        with self._locked(fcntl.LOCK_SH):
+    def attaching(self, paths: Iterable[PurePosixPath]) -> Iterator[None]:
+        """Keeps removals of *paths* away until the block ends or the process execs: what is seen in it stays."""
+        with contextlib.ExitStack() as stack:
+            for root in sorted({_root_above(path) for path in paths}):
+                stack.enter_context(_locked(root, fcntl.LOCK_SH))
             yield
 
     def make(self, paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
         """Makes *paths*, while `attaching`; those that this call really made, for `leave_janitor`."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         new: list[PurePosixPath] = []
         for path in paths:
             self._record(path).write_bytes(os.fsencode(path))
@@ -74,21 +79,20 @@ class Leftovers:
             records = list(os.scandir(self._directory))
         except FileNotFoundError:
             return
-        paths = [PurePosixPath(os.fsdecode(Path(r.path).read_bytes())) for r in records if r.name != "lock"]
-        if paths:
-            with self._locked(fcntl.LOCK_EX):
-                for path in sorted(paths, reverse=True):
-                    if next(users(path), None) is None:
-                        self._remove(path)
+        for path in sorted((PurePosixPath(os.fsdecode(Path(r.path).read_bytes())) for r in records), reverse=True):
+            with _locked(_root_above(path), fcntl.LOCK_EX) as locked:
+                if locked and next(users(path), None) is None:
+                    self._remove(path)
 
     def remove(self, paths: list[PurePosixPath]) -> None:
         """Waits until no process has one of *paths* mounted, and removes them, children first."""
         for path in reversed(paths):
             while True:
-                with self._locked(fcntl.LOCK_EX):
-                    user = next(users(path), None)
+                with _locked(_root_above(path), fcntl.LOCK_EX) as locked:
+                    user = next(users(path), None) if locked else None
                     if user is None:
-                        self._remove(path)
+                        if locked:
+                            self._remove(path)
                         break
                 _wait_for_end(user)
 
@@ -100,15 +104,28 @@ class Leftovers:
     def _record(self, path: PurePosixPath) -> Path:
         return self._directory / hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
-    @contextlib.contextmanager
-    def _locked(self, operation: int) -> Iterator[None]:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+def _root_above(path: PurePosixPath) -> str:
+    """The root directory of the file system that holds *path*, or would."""
+    above = os.path.dirname(path)
+    while not os.path.ismount(above):
+        above = os.path.dirname(above)
+    return above
+
+
+@contextlib.contextmanager
+def _locked(root: str, operation: int) -> Iterator[bool]:
+    """Whether the lock was to be had."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
         try:
             fcntl.flock(descriptor, operation)
-            yield
-        finally:
-            os.close(descriptor)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
 
 
 def users(path: PurePosixPath) -> Iterator[int]:

@@ -35,7 +35,7 @@ def replace_process(
     """
     leftovers = Leftovers(ensure_private(runtime) / "made")
     leftovers.sweep()
-    with leftovers.attaching():
+    with leftovers.attaching(placement.path for placement in placements):
         plan = plan_view(placements, LocalHost())  # a directory that it finds must not be removed before it is used
         if made := leftovers.make(plan.made):
             leftovers.leave_janitor(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import PurePosixPath
 
 import pytest
@@ -20,8 +21,12 @@ def test_a_directory_that_another_run_made_is_not_removed_between_looking_and_mo
     private_dirs: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def look(placements: list[Placement], host: Host) -> ViewPlan:
-        with open(private_dirs.runtime / "made" / "lock", "wb") as lock, pytest.raises(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as a janitor does before it removes
+        root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(root, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as a janitor does before it removes
+        finally:
+            os.close(root)
         raise Looked
 
     monkeypatch.setattr(runs, "plan_view", look)
