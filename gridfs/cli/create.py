@@ -142,6 +142,11 @@ def _is_kept(invocation: Invocation, request: CreateRequest, selected: SelectedS
 def print_result(invocation: Invocation, selected: SelectedStore, result: CreateResult) -> None:
     """The new version as a row, and what there is to know about it."""
     version = result.version
+    changes = None
+    if version.mode == "no-copy" and version.version > 1:
+        from gridfs.cli.changes import count_changes
+
+        changes = count_changes(invocation, selected, version)
     if invocation.json:
         print_json(
             version_as_json(version, selected.cluster)
@@ -150,6 +155,7 @@ def print_result(invocation: Invocation, selected: SelectedStore, result: Create
                 "reused_files": result.reused_files,
                 "reused_bytes": result.reused_bytes,
                 "notes": list(result.notes),
+                "changes": changes,
                 "problems": {problem.reason: problem.count for problem in result.problems},
             }
         )
@@ -157,6 +163,9 @@ def print_result(invocation: Invocation, selected: SelectedStore, result: Create
     print_versions([version], selected.cluster)
     for note in result.notes:
         warn(note)
+    if changes is not None:
+        listed = ", ".join(f"{count:,} {what}" for what, count in changes.items())
+        say(f"Files since the version before: {listed}.")
     if result.reused_files:
         files, size = shown_count(result.reused_files, "file"), shown_size(result.reused_bytes)
         say(f"Reused: {files} ({size}); uploaded: {shown_size(result.sent_bytes)}.")

@@ -64,7 +64,7 @@ class Lines:
         self._rate = Rate(self._clock)
 
     def on_scan(self, files: int, total_bytes: int) -> None:
-        self._line(f"found {shown_count(files, 'file')}, {shown_size(total_bytes)}")
+        self._line(f"found {shown_count(files, 'file')}, {shown_size(total_bytes)}, {self._rate.of(files):,} files/s")
 
     def on_total(self, files: int, total_bytes: int) -> None:
         self._write(f"to read: {shown_count(files, 'file')}, {shown_size(total_bytes)}")
@@ -95,7 +95,10 @@ class Bar:
         self._rate = Rate()
 
     def on_scan(self, files: int, total_bytes: int) -> None:
-        self._bars.update(self._task, counts=f"{shown_count(files, 'file')}, {shown_size(total_bytes)}")
+        rate = self._rate.of(files)
+        self._bars.update(
+            self._task, counts=f"{shown_count(files, 'file')}, {shown_size(total_bytes)}, {rate:,} files/s"
+        )
 
     def on_total(self, files: int, total_bytes: int) -> None:
         # A tree of empty files is done when its bytes are: the bar needs a total above zero to show that.

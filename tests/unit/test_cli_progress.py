@@ -35,7 +35,7 @@ def test_lines():
     progress.on_advance(3, 301 * MIB)
     assert lines == [
         "scanning",
-        "found 20 files, 2.0 MiB",
+        "found 20 files, 2.0 MiB, 1 files/s",
         "to read: 30 files, 400 MiB",
         "reading",
         "2 files, 300 MiB of 30 files, 400 MiB, 30.0 MiB/s",
