@@ -19,7 +19,7 @@ from gridfs.cli.listing import version_as_json
 from gridfs.cli.output import Column, print_json, print_table, say, shown_count, shown_path, shown_size, shown_time
 from gridfs.cli.parameters import SPEC
 from gridfs.errors import InvalidInput, NotFound
-from gridfs.model import Entry, Kind, Version, VersionSpec
+from gridfs.model import Entry, Kind, Problem, Version, VersionSpec
 
 if TYPE_CHECKING:
     from gridfs.life.diff import Difference
@@ -92,20 +92,22 @@ def show(invocation: Invocation, spec: VersionSpec) -> None:
 
     async def work() -> dict[str, Any]:
         async with _opened(invocation, spec) as (version, manifest):
-            return _details(version, manifest, None if invocation.json else PROBLEMS_SHOWN)
+            found = manifest.problems() if invocation.json else islice(manifest.problems(), PROBLEMS_SHOWN)
+            problems.extend(found)
+            return _details(version, manifest)
 
+    problems: list[Problem] = []
     details = invocation.run(work)
     if invocation.json:
-        print_json(details)
+        print_json(details | {"problems": [problem._asdict() | {"name": _text(problem.name)} for problem in problems]})
         return
-    problems = details.pop("problems")
     width = max(map(len, details))
     for key, value in details.items():
         if value is not None:
             shown = f"{value:,} ({shown_size(value)})" if key in ("total_bytes", "block_size_bytes") else str(value)
             click.echo(one_line(f"{key.replace('_', ' '):{width}}  {shown}"))
     for problem in problems:
-        click.echo(one_line(f"not kept: {problem['reason']}: {problem['name']} {problem['detail']}".rstrip()))
+        click.echo(one_line(f"not kept: {problem.reason}: {shown_path(problem.name)} {problem.detail}".rstrip()))
     more = details["problem_count"] - len(problems)
     if more > 0:
         say(f"And {more:,} more: grid datastore show {details['name']}@{details['version']} -o json")
@@ -204,7 +206,7 @@ def _status(version: Version) -> str:
     return "available" if version.deleted_at is None else "deleted"
 
 
-def _details(version: Version, manifest: Manifest, problems_shown: int | None) -> dict[str, Any]:
+def _details(version: Version, manifest: Manifest) -> dict[str, Any]:
     info = manifest.info
     bucket = {} if info.bucket is None else {f"bucket_{key}": value for key, value in asdict(info.bucket).items()}
     return {
@@ -224,10 +226,6 @@ def _details(version: Version, manifest: Manifest, problems_shown: int | None) -
         "manifest_key": version.manifest_key,
         **bucket,
         "problem_count": info.problem_count,
-        "problems": [
-            {"reason": problem.reason, "name": shown_path(problem.name), "detail": problem.detail}
-            for problem in islice(manifest.problems(), problems_shown)
-        ],
     }
 
 
