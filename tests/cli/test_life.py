@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,22 +12,38 @@ from pathlib import Path
 import pytest
 
 from gridfs.config import Paths
-from tests.cli.conftest import Grid, files_below
+from tests.cli.conftest import files_below
 from tests.support.daemons import release_all
 from tests.support.data import ramp
 
 
-@pytest.fixture
-def pets(grid: Grid, folder: Path) -> Path:
-    """The folder, and two versions of it as `pets`: in the second a file was changed, one added, one removed."""
-    os.symlink("cats/1.jpg", folder / "best")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder, and a store with two versions of it: in the second a file was changed, one added, one removed."""
+    base = tmp_path_factory.mktemp("life")
+    folder, store = base / "Cats and Dogs", base / "store"
+    (folder / "cats").mkdir(parents=True)
+    (folder / "cats" / "1.jpg").write_bytes(ramp(50_000))
     (folder / "cats" / "1.jpg").chmod(0o755)
-    grid("datastore", "create", folder, "--name", "pets").succeeded()
+    (folder / "cats" / "2.jpg").write_bytes(ramp(20_000, 7))
+    (folder / "empty").write_bytes(b"")
+    os.symlink("cats/1.jpg", folder / "best")
+    create = [sys.executable, "-m", "gridfs", "--store", store, "datastore", "create", folder, "--name", "pets"]
+    environment = os.environ | {f"XDG_{name}_HOME": str(base / name) for name in ("STATE", "CACHE", "CONFIG")}
+    subprocess.run(create, check=True, env=environment)
     (folder / "cats" / "2.jpg").write_bytes(ramp(20_001, 9))
     (folder / "dogs").mkdir()
     (folder / "dogs" / "3.jpg").write_bytes(ramp(100))
     (folder / "empty").unlink()
-    grid("datastore", "create", folder, "--name", "pets").succeeded()
+    subprocess.run(create, check=True, env=environment)
+    return folder, store
+
+
+@pytest.fixture
+def pets(made: tuple[Path, Path], private_dirs: Paths) -> Path:
+    """The folder; a copy of the store is this test's."""
+    folder, store = made
+    shutil.copytree(store, private_dirs.data / "store")
     return folder
 
 
@@ -144,6 +161,12 @@ def test_delete_keeps_the_number_and_the_others(grid, pets, tmp_path):
     assert "empty" in files_below(tmp_path / "first")
     assert grid("datastore", "create", pets, "--name", "pets", "-o", "json").json["version"] == 3
     assert "deleted" in grid("datastore", "versions", "pets").succeeded().out
+
+
+def test_delete_of_two_versions_at_once_deletes_neither(grid, pets):
+    refused = grid("datastore", "delete", "pets@2", "--version", "1", "--yes", code=2)
+    assert "two versions: 'pets@2' and --version 1" in refused.err
+    assert [each["status"] for each in grid("datastore", "versions", "pets", "-o", "json").json] == ["available"] * 2
 
 
 def test_delete_is_refused_while_the_version_is_mounted_or_used_by_a_run(grid, pets, private_dirs, tmp_path):
