@@ -100,6 +100,8 @@ class Segment:
         self.fd = fd
         self.table: list[tuple[int, int]] | None = None
         """Checksum and length of each block as last read from the file; None: not read yet."""
+        self._begun = False
+        """Whether the header is known to be right, and blocks may be written."""
         self.table_read_s = 0.0
         self.touched_s = 0.0
         self.users = 0
@@ -180,20 +182,26 @@ class Segment:
         *area*: the mapping that *data* lies at the beginning of, if there is one.
         """
         geometry = self.geometry
-        if os.pread(self.fd, HEADER_SIZE_BYTES, 0) != geometry.header():
-            os.ftruncate(self.fd, 0)
-            os.pwrite(self.fd, geometry.header(), 0)
-            self.table = None
+        if not self._begun:
+            if os.pread(self.fd, HEADER_SIZE_BYTES, 0) != geometry.header():
+                os.ftruncate(self.fd, 0)
+                os.pwrite(self.fd, geometry.header(), 0)
+            self.read_table(nowait=False)
+            self._begun = True
         base, size = geometry.first_block, span.block_size_bytes
         offset = geometry.data_offset + (span.first - base) * size
-        if size % PAGE_SIZE_BYTES or not write_direct(self.fd, data, offset, area):
+        # Small parts go through the page cache: written past it, each would be allocated on its own by the file system,
+        # and reading 8 by 8 files at random from a store took 1.6 times as long.
+        if area is None or size % PAGE_SIZE_BYTES or not write_direct(self.fd, span.size_bytes, offset, area):
             write_all(self.fd, data, offset)
-        entries = b"".join(
-            ENTRY.pack(checksum, min(size, span.object_size_bytes - block * size), 0)
+        entries = [
+            (checksum, min(size, span.object_size_bytes - block * size))
             for block, checksum in zip(range(span.first, span.stop), checksums, strict=True)
-        )
-        write_all(self.fd, entries, HEADER_SIZE_BYTES + ENTRY.size * (span.first - base))
-        self.read_table(nowait=False)
+        ]
+        packed = b"".join(ENTRY.pack(checksum, length, 0) for checksum, length in entries)
+        write_all(self.fd, packed, HEADER_SIZE_BYTES + ENTRY.size * (span.first - base))
+        if self.table is not None:
+            self.table[span.first - base : span.stop - base] = entries
 
     def forget(self, block: int) -> None:
         """Marks a block as absent, here and in the file."""

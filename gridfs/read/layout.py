@@ -25,6 +25,9 @@ class LayoutInfo(Protocol):
     @property
     def total_bytes(self) -> int: ...
 
+    @property
+    def object_count(self) -> int: ...
+
 
 class Layout(Protocol):
     """Immutable; all methods answer at once, from local files, and are called from one thread."""

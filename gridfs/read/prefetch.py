@@ -36,6 +36,11 @@ LARGEST_WINDOW_BYTES = 64 * MIB
 STREAM_LIMIT = 32
 """Streams remembered. Each random read opens one, so the limit is also how long a slow stream survives among them."""
 
+STEPS_BEFORE_SLACK = 4
+"""A stream this old may skip files and ask out of order; a younger one must go on within two reads of its end, for among
+random reads some follow another by chance, and with slack such a stream would live on by chance too (that was a quarter
+of all bytes fetched in a shuffled epoch)."""
+
 MISSES_BEFORE_FILL = 4
 DENSE_SHARE = 1 / 16
 """Of a region, what misses must have asked for: 4 MiB. Random reads of 256 KiB in a large file took 6 times as long
@@ -83,6 +88,8 @@ class Stream:
     issued: int
     window: int = 0
     """0: not yet confirmed by a second read."""
+    steps: int = 0
+    """Reads that went on where the one before had ended."""
     grow_from: int = 0
     """Position from which a stall doubles the window again."""
 
@@ -117,9 +124,12 @@ class Prefetcher:
         if not self._active:
             return ()
         streams = self._streams
+        near = 2 * (stop - first)
         for index, stream in enumerate(streams):
-            if stream.window:
+            if stream.steps >= STEPS_BEFORE_SLACK:
                 matches = stream.position - self._slack <= first <= max(stream.position, stream.issued) + self._slack
+            elif stream.steps:
+                matches = stream.position - near <= first <= stream.position + near
             else:
                 matches = stream.position - 1 <= first <= stream.position
             if matches:
@@ -142,6 +152,7 @@ class Prefetcher:
 
     def _continue(self, stream: Stream, stop: int, outcome: Outcome) -> Sequence[Want]:
         stream.position = stop
+        stream.steps += 1
         if not stream.window:
             stream.window = self._first_window
             stream.grow_from = stop

@@ -34,6 +34,9 @@ from gridfs.store.base import ObjectStore
 
 logger = logging.getLogger(__name__)
 
+MEASURED_OBJECTS = 20_000
+"""Packs of a version of 1.2 TiB. Looking costs 20 us an object; with more (a bucket's) only what was fetched counts."""
+
 WARM_AGAIN_S = 30.0
 """After a failure of the store, `--prefetch all` goes on; readers find out by themselves and sooner."""
 
@@ -118,6 +121,7 @@ class Reader:
             self._fetcher.nursery = nursery
             await nursery.start(self._cache.run, name="cache")
             nursery.start_soon(self._background.run, name="background")
+            nursery.start_soon(self._measure_held, name="measure cache")
             if self._settings.prefetch == "all":
                 nursery.start_soon(self._warm_all, name="prefetch all")
             task_status.started()
@@ -294,8 +298,17 @@ class Reader:
             self._background.submit(want)
 
     def _may_fill(self) -> bool:
-        lacking_bytes = self._layout.info.total_bytes - self._held_bytes - self._fetcher.fetched_bytes
+        """What was fetched may have been evicted again, so no more counts as held than the whole cache holds."""
+        disk = self._cache.statistics()
+        cached_bytes = disk.used_bytes + disk.queued_bytes if disk.active else self._memory.size_bytes
+        held_bytes = min(self._held_bytes + self._fetcher.fetched_bytes, cached_bytes)
+        lacking_bytes = self._layout.info.total_bytes - held_bytes
         return may_fill(lacking_bytes=lacking_bytes, room_bytes=self._room_bytes())
+
+    async def _measure_held(self) -> None:
+        """Looks what an earlier daemon has left of this version: the first readers need not wait for that."""
+        if self._layout.info.object_count <= MEASURED_OBJECTS:
+            self._held_bytes = (await measure(self._layout, self._cache)).cached_bytes
 
     def _room_bytes(self) -> int:
         if self._cache.statistics().active:

@@ -28,7 +28,8 @@ from gridfs.cache.tiered import TieredCache
 from gridfs.errors import GridfsError
 from gridfs.model import ByteRange
 from gridfs.read.fetch import Fetcher
-from gridfs.read.reader import Reader, ReaderSettings, ReaderStatistics
+from gridfs.read.reader import Reader, ReaderSettings
+from gridfs.read.statistics import ReaderStatistics
 from gridfs.store.base import Deliver
 from gridfs.store.simulated import Fault, Network, SimulatedStore
 from tests.support.layout import ListLayout
