@@ -211,9 +211,9 @@ class DiskCache:
 
     async def _write(self, item: _Write) -> None:
         span = item.span
-        if self._unmeasured_bytes > MEASURE_EVERY_BYTES or self.room_bytes() < span.size_bytes:
+        if not self._fits(span.size_bytes):
             await self._make_room(span.size_bytes)
-        if self._off_reason is not None or self._usage.room_bytes - self._unmeasured_bytes < span.size_bytes:
+        if self._off_reason is not None or not self._fits(span.size_bytes):
             self._dropped_bytes += span.size_bytes
             return
         segment = self._segments.get(span)
@@ -229,11 +229,16 @@ class DiskCache:
         self._unmeasured_bytes += span.size_bytes
         self._written_bytes += span.size_bytes
 
+    def _fits(self, size_bytes: int) -> bool:
+        """Whether so much may be written without another look at the directory. What is queued comes later."""
+        room_bytes = self._usage.room_bytes - self._unmeasured_bytes
+        return size_bytes <= room_bytes and self._unmeasured_bytes <= MEASURE_EVERY_BYTES
+
     async def _make_room(self, wanted_bytes: int) -> None:
         """Measures the cache, and evicts if *wanted_bytes* do not fit; one task at a time."""
         async with self._evicting:
-            if self._unmeasured_bytes <= MEASURE_EVERY_BYTES and self.room_bytes() >= wanted_bytes > 0:
-                return
+            if wanted_bytes and self._fits(wanted_bytes):
+                return  # another task has made room meanwhile
             look = partial(evict.evict, self.directory, self._max_size_bytes, wanted_bytes)
             try:
                 self._usage, removed = await trio.to_thread.run_sync(look, limiter=self._writer_threads)

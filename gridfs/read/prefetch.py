@@ -37,9 +37,9 @@ STREAM_LIMIT = 32
 """Streams remembered. Each random read opens one, so the limit is also how long a slow stream survives among them."""
 
 STEPS_BEFORE_SLACK = 4
-"""A stream this old may skip files and ask out of order; a younger one must go on within two reads of its end, for among
-random reads some follow another by chance, and with slack such a stream would live on by chance too (that was a quarter
-of all bytes fetched in a shuffled epoch)."""
+"""A stream this old may skip files and ask out of order; a younger one must go on within two reads of its end, for
+among random reads some follow another by chance, and with slack such a stream would live on by chance too (that was a
+quarter of all bytes fetched in a shuffled epoch)."""
 
 MISSES_BEFORE_FILL = 4
 DENSE_SHARE = 1 / 16
