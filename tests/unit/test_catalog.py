@@ -14,10 +14,10 @@ from gridfs.catalog_keys import manifest_key, version_key
 from gridfs.catalog_record import format_record
 from gridfs.errors import (
     FormatError,
+    GridfsError,
     NotFound,
     ObjectMissing,
     StoreUnavailable,
-    Unsupported,
 )
 from gridfs.manifest.reader import Manifest
 from gridfs.model import Mode, Version, VersionSpec
@@ -223,7 +223,7 @@ async def test_a_cache_that_can_t_be_written_says_what_to_do(tmp_path: Path) -> 
     store = SimulatedStore()
     version = await committed(store, tmp_path)
     (tmp_path / "cache").write_bytes(b"a file in its place")
-    with pytest.raises(Unsupported, match="--cache-dir"):
+    with pytest.raises(GridfsError, match="--cache-dir"):
         await catalog_of(store).fetch_manifest(version, tmp_path / "cache")
 
 
