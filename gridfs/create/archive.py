@@ -64,12 +64,7 @@ class ArchiveSource:
         account = Account(self._label)
         beginning = _read_fully(file, BLOCK_SIZE_BYTES)
         if beginning.startswith(ZIP_MAGICS):
-            if file.seekable():
-                self._zip(file, arrivals, account)
-            else:
-                with tempfile.TemporaryFile(dir=self._spool_directory, prefix="spool-") as spool:
-                    self._fill(spool, _Rejoined(beginning, file, account))
-                    self._zip(cast("ArchiveFile", spool), arrivals, account)
+            self._zip(beginning, file, arrivals, account)
             return
         content: Readable = _Rejoined(beginning, file, account)
         compression = compression_of(beginning)
@@ -85,9 +80,17 @@ class ArchiveSource:
             )
         stream_tar(content, arrivals, account)
 
-    def _zip(self, file: ArchiveFile, arrivals: Arrivals, account: Account) -> None:
-        file.seek(0)
-        stream_zip(cast("IO[bytes]", file), arrivals, account)
+    def _zip(self, beginning: bytes, file: ArchiveFile, arrivals: Arrivals, account: Account) -> None:
+        with self._spool() as directory:
+            if file.seekable():
+                stream_zip(cast("IO[bytes]", file), directory, arrivals, account)
+                return
+            with self._spool() as whole:
+                self._fill(whole, _Rejoined(beginning, file, account))
+                stream_zip(whole, directory, arrivals, account)
+
+    def _spool(self) -> IO[bytes]:
+        return tempfile.TemporaryFile(dir=self._spool_directory, prefix="spool-")
 
     def _fill(self, spool: IO[bytes], content: Readable) -> None:
         """Copies *content* as long as the disk keeps the share free that caches keep free too."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from gridfs.create.archive_rules import Account, damaged
@@ -34,7 +34,7 @@ class Readable(Protocol):
         ...
 
 
-class _Stage(Protocol):
+class Stage(Protocol):
     """What zlib, bz2 and lzma have in common."""
 
     @property
@@ -46,15 +46,16 @@ class _Stage(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-class _StageError(Exception):
+class StageError(Exception):
     """zstd can't go on."""
 
 
-class _Zlib:
+class ZlibStage:
     """A zlib.decompressobj with the interface of the other two."""
 
-    def __init__(self) -> None:
-        self._stage = zlib.decompressobj(wbits=31)
+    def __init__(self, wbits: int) -> None:
+        """*wbits* as zlib has them: 31 for gzip, -15 for bare deflate."""
+        self._stage = zlib.decompressobj(wbits=wbits)
 
     @property
     def eof(self) -> bool:
@@ -84,11 +85,11 @@ def compression_of(magic: bytes) -> str | None:
 
 def decompressed(source: Readable, compression: str, account: Account) -> Readable:
     """What *source* unpacks to."""
-    makers: dict[str, Callable[[], _Stage]] = {
-        "gzip": _Zlib,
+    makers: dict[str, Callable[[], Stage]] = {
+        "gzip": lambda: ZlibStage(31),
         "bzip2": bz2.BZ2Decompressor,
-        "xz": lambda: lzma.LZMADecompressor(memlimit=_MAX_WINDOW_BYTES),
-        "zstd": _Zstd,
+        "xz": lambda: lzma_stage(lzma.FORMAT_XZ),
+        "zstd": ZstdStage,
     }
     return _StagedReader(source, compression, makers[compression], account)
 
@@ -96,12 +97,12 @@ def decompressed(source: Readable, compression: str, account: Account) -> Readab
 class _StagedReader:
     """Reads stream after stream through a stage of its own each."""
 
-    def __init__(self, source: Readable, compression: str, make: Callable[[], _Stage], account: Account) -> None:
+    def __init__(self, source: Readable, compression: str, make: Callable[[], Stage], account: Account) -> None:
         self._source = source
         self._compression = compression
         self._make = make
         self._account = account
-        self._stage: _Stage | None = make()
+        self._stage: Stage | None = make()
         self._input = b""
         self._exhausted = False
 
@@ -116,7 +117,7 @@ class _StagedReader:
             data, self._input = self._input, b""
             try:
                 out = self._stage.decompress(data, size)
-            except (zlib.error, lzma.LZMAError, _StageError, OSError, EOFError) as error:
+            except (zlib.error, lzma.LZMAError, StageError, OSError, EOFError) as error:
                 if "emory" in str(error):  # of xz and of zstd
                     raise _too_large_a_window(self._account.archive) from error
                 raise damaged(self._account.archive, error) from error
@@ -149,7 +150,7 @@ class _StagedReader:
                 pass
 
 
-class _Zstd:
+class ZstdStage:
     """A zstd decompressor with the interface of the other two.
 
     It can't bound its output, so it is fed little at a time: four bytes can mean a block of 128 KiB, and 2 KiB so
@@ -183,9 +184,18 @@ class _Zstd:
             try:
                 self._output = self._stage.decompress(piece)
             except self._error as error:
-                raise _StageError(str(error)) from error
+                raise StageError(str(error)) from error
         out, self._output = self._output[:max_length], self._output[max_length:]
         return out
+
+
+def lzma_stage(form: int, chain: Sequence[Mapping[str, int]] | None = None) -> Stage:
+    """A stage for .xz, or for the bare LZMA (FORMAT_RAW) of a zip with its chain of filters."""
+    if form == lzma.FORMAT_RAW:
+        if any(each["dict_size"] > _MAX_WINDOW_BYTES for each in chain or ()):
+            raise ValueError(f"it needs more than {_MAX_WINDOW_BYTES >> 20} MiB of memory to be unpacked")
+        return lzma.LZMADecompressor(form, filters=chain)
+    return lzma.LZMADecompressor(form, memlimit=_MAX_WINDOW_BYTES)
 
 
 def _too_large_a_window(archive: str) -> SourceProblem:

@@ -16,6 +16,7 @@ import trio
 
 from gridfs.create.groups import single_error
 from gridfs.create.web import HttpResource
+from gridfs.errors import GridfsError
 
 CHUNKS_AHEAD = 4
 """Of 1 MiB: what 30 ms bring at 1 Gb/s."""
@@ -30,6 +31,7 @@ class RemoteFile:
         self._nursery = nursery
         self._scope = trio.CancelScope()
         self._chunks: trio.MemoryReceiveChannel[bytes] | None = None
+        self._failure: GridfsError | None = None
         self._position = 0
         self._chunk = b""
         self._chunk_start = 0
@@ -95,15 +97,20 @@ class RemoteFile:
         try:
             self._chunk, self._chunk_start = await self._chunks.receive(), end
         except trio.EndOfChannel:
+            if self._failure is not None:
+                raise self._failure from self._failure.__cause__
             self._chunk, self._chunk_start = b"", end
             return False
         return True
 
     async def _pump(self, send: trio.MemorySendChannel[bytes], scope: trio.CancelScope, start: int) -> None:
         with scope, send:
-            async with aclosing(self._resource.chunks(start)) as chunks:
-                async for chunk in chunks:
-                    await send.send(chunk)
+            try:
+                async with aclosing(self._resource.chunks(start)) as chunks:
+                    async for chunk in chunks:
+                        await send.send(chunk)
+            except GridfsError as error:  # raised to the reader, who would take it for the end otherwise
+                self._failure = error
 
 
 @asynccontextmanager

@@ -128,7 +128,11 @@ class HttpResource:
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     def _gave_up(self, position: int, error: _Broken) -> GridfsError:
-        size = self._info.size_bytes if self._info else None
+        if self._info is None:
+            return StoreUnavailable(
+                f"{self.label} can't be reached: {error}", remedy="check the address and the network, or try again later"
+            )
+        size = self._info.size_bytes
         of = f" of {size}" if size is not None else ""
         return StoreUnavailable(
             f"{self.label} can't be read on from byte {position}{of}: {error}", remedy="try again later"

@@ -88,6 +88,7 @@ TARS: dict[str, Callable[[Path, Path], None]] = {
 ZIPS: dict[str, Callable[[Path, Path], None]] = {
     "info-zip.zip": _zip("-y"),
     "info-zip-stored.zip": _zip("-y", "-0"),
+    "info-zip-zip64.zip": _zip("-y", "-fz"),
     "info-zip-bzip2.zip": _zip("-y", "-Z", "bzip2"),
     "bsd.zip": _bsdtar("--format=zip"),
     "7z.zip": _7z("-tzip", "-snl"),

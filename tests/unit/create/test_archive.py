@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gridfs.create.request import CreateRequest
+from gridfs.create.zip_directory import ZipEntry
 from gridfs.errors import SourceProblem
 from gridfs.model import Kind
 from tests.support.archives import TARS, ZIPS, make_tree, member, tar_of, zip_of
@@ -103,6 +104,43 @@ async def test_real_wheels_are_zips(place: Place, server: Server, tmp_path: Path
         assert {path: node.content for path, node in stored.items()} == {
             path: node.content for path, node in expected.items()
         }
+
+
+@on_trio
+async def test_a_zip_of_more_entries_than_its_old_fields_can_count(place: Place, server: Server) -> None:
+    import io
+    import zipfile
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for number in range(66_000):
+            archive.writestr(zipfile.ZipInfo(f"d/{number}"), b"")
+    result = await place.create_from(server.serve("/x", Resource(out.getvalue())))
+    assert result.version.file_count == 66_000
+
+
+@on_trio
+async def test_a_zip_from_a_pipe_has_its_sizes_behind_the_data(place: Place, server: Server, tree: Path) -> None:
+    import subprocess
+
+    zipped = subprocess.run(["zip", "-q", "-", "-"], input=ramp(50_000), check=True, stdout=subprocess.PIPE).stdout
+    await place.create_from(server.serve("/x", Resource(zipped)))
+    assert (await place.tree()).version.total_bytes == 50_000
+
+
+def test_names_in_zips() -> None:
+    import zlib
+
+    def name(raw: bytes, flags: int = 0, extra: bytes = b"") -> bytes:
+        return ZipEntry(raw, 3, flags, 0, 0, 0, 0, 0, 0, 0, 0, extra).name
+
+    assert name("grün".encode()) == "grün".encode()
+    assert name("grün".encode(), 0x800) == "grün".encode()
+    assert name("grün".encode("cp437")) == "grün".encode()
+    field = b"\x01" + zlib.crc32(b"gr?n").to_bytes(4, "little") + "grün".encode()
+    extra = b"\x75\x70" + len(field).to_bytes(2, "little") + field
+    assert name(b"gr?n", extra=extra) == "grün".encode()
+    assert name(b"gr!n", extra=extra) == b"gr!n", "the field is of another name"
 
 
 @on_trio

@@ -273,6 +273,14 @@ def corrupt_zip(change: str) -> bytes:
         struct.pack_into("<H", data, central + 10, 9)
     elif change == "offset":
         struct.pack_into("<I", data, central + 42, 0x7FFF0000)
+    elif change == "local method":
+        struct.pack_into("<H", data, 8, 0)
+    elif change == "local size":
+        struct.pack_into("<I", data, 22, 2999)
+    elif change == "count":
+        struct.pack_into("<H", data, len(data) - 12, 3)
+    elif change == "disk":
+        struct.pack_into("<H", data, len(data) - 18, 1)
     elif change == "overlap":
         second = data.index(b"PK\x01\x02", central + 4)
         struct.pack_into("<I", data, second + 42, 1)
@@ -286,14 +294,18 @@ def corrupt_zip(change: str) -> bytes:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ("crc", "is damaged: Bad CRC-32"),
+        ("crc", "is damaged: 'a' has another CRC-32"),
         ("size", "is damaged"),
         ("larger", "is damaged"),
-        ("name", "is damaged: File name in directory"),
+        ("name", "is damaged: 'a' has another name in its own header"),
         ("encrypted", "is encrypted .'a'."),
         ("method", "method 97, which is not supported"),
         ("deflate64", "Deflate64, which is not supported"),
         ("offset", "is damaged"),
+        ("local method", "is described otherwise by its own header"),
+        ("local size", "is described otherwise by its own header"),
+        ("count", "its directory has 2 entries and not 3"),
+        ("disk", "is one of several files"),
         ("overlap", "overlaps"),
         ("truncated", "is damaged"),
         ("no end", "is damaged"),
