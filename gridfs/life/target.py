@@ -37,7 +37,10 @@ class Target:
 
     def __init__(self, root: Path, generation: str) -> None:
         """*generation* names the version, so that parts of another one are not continued."""
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InvalidInput(f"{root} is not a directory", remedy="name a directory, new or not") from error
         self.root = root
         self._generation = generation.encode()
         self._top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
