@@ -142,10 +142,10 @@ def unmount(what: str, paths: Paths, *, lazy: bool = False) -> list[Path]:
 
 def _targets(what: str, registry: Registry, cleaned: list[MountRecord]) -> list[Path]:
     path = absolute(Path(what))
+    if path in (record.target for record in cleaned):
+        return [path]
     mounted = top_at(path, current())
     if "/" in what or mounted is not None:
-        if path in (record.target for record in cleaned):
-            return [path]
         if mounted is None:
             raise NotFound(f"nothing is mounted at {path}", remedy="grid status shows what is mounted")
         if not is_ours(mounted):
@@ -192,12 +192,12 @@ def _hide(path: Path, *, lazy: bool) -> None:
 
 def _end(registry: Registry, record: MountRecord, timeout_s: float) -> None:
     """Lets the daemon go and waits for its end, if nobody else holds its file system."""
+    deadline = time.monotonic() + timeout_s
     try:
         if may_mount() and record.fuse_path != record.target:
             control.ask(registry.directory_of(record.mount_id), "release")
     except StoreUnavailable:
-        return  # it is on its way out, or silent; `grid status` shows it
-    deadline = time.monotonic() + timeout_s
+        pass  # it ends faster than it answers; or it is silent, which has taken the time, and `grid status` shows it
     while not registry.has_ended(record.mount_id) and time.monotonic() < deadline:
         time.sleep(0.01)  # flock can't be waited for with a timeout
 

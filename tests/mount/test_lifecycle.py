@@ -170,12 +170,16 @@ def test_remains_of_a_mount_whose_registry_is_gone_are_replaced(
     assert (mount / "file").read_bytes() == ramp(300_000)
 
 
-def test_unmount_of_a_dead_daemon_by_name(staged: Stage, version: Version, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["life", "mount"], ids=["name", "directory"])
+def test_unmount_of_a_dead_daemon(
+    staged: Stage, version: Version, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     mount = staged.mount(version, tmp_path / "mount")
     pid = staged.record().pid
     os.kill(pid, signal.SIGKILL)
     wait_for_end(pid)
-    assert client.unmount("life", staged.paths) == [mount]
+    assert client.unmount(what, staged.paths) == [mount]
     assert top_at(mount, current()) is None
     assert staged.statuses() == []
 
