@@ -79,7 +79,10 @@ class Leftovers:
             records = list(os.scandir(self._directory))
         except FileNotFoundError:
             return
-        for path in sorted((PurePosixPath(os.fsdecode(Path(r.path).read_bytes())) for r in records), reverse=True):
+        paths = (PurePosixPath(os.fsdecode(Path(record.path).read_bytes())) for record in records)
+        for path in sorted(paths, reverse=True):
+            if not path.is_absolute():
+                continue  # its run was killed before it had written the path, or is about to write it
             with _locked(_root_above(path), fcntl.LOCK_EX) as locked:
                 if locked and next(users(path), None) is None:
                     self._remove(path)

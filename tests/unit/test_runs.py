@@ -10,6 +10,7 @@ import pytest
 
 from gridfs.config import Paths
 from gridfs.mount import runs
+from gridfs.mount.leftovers import Leftovers
 from gridfs.mount.view import Host, Placement, ViewPlan
 
 
@@ -33,3 +34,12 @@ def test_a_directory_that_another_run_made_is_not_removed_between_looking_and_mo
     placement = Placement("data@1", PurePosixPath("/in"), PurePosixPath("/nowhere"))
     with pytest.raises(Looked):
         runs.replace_process([placement], ["true"], private_dirs.runtime)
+
+
+def test_a_record_that_its_run_could_not_finish_is_passed_over(private_dirs: Paths) -> None:
+    directory = private_dirs.runtime / "made"
+    directory.mkdir(parents=True)
+    unfinished = directory / "0123456789abcdef"
+    unfinished.touch()
+    Leftovers(directory).sweep()
+    assert unfinished.exists()
