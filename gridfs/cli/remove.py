@@ -117,6 +117,8 @@ def _one_version(spec: VersionSpec | None, name: str | None, number: int | None)
 
     if spec is not None and name is not None:
         raise InvalidInput(f"two names: '{spec}' and '{name}'", remedy="give one of them")
+    if spec is not None and None not in (spec.version, number) and spec.version != number:
+        raise InvalidInput(f"two versions: '{spec}' and --version {number}", remedy="give one of them")
     if spec is not None:
         name, number = spec.name, number if number is not None else spec.version
     if name is None or number is None:
