@@ -75,7 +75,8 @@ def test_global_options_before_and_after_the_command(grid, tmp_path):
 
 def test_an_unknown_option_names_the_right_one(grid):
     grid("datastore", "create", "--nmae", "x").failed(2, "--nmae", "--name", "grid datastore create --help")
-    grid("datasotre").failed(2, "datasotre", "grid --help")
+    grid("datasotre").failed(2, "datasotre", "'datastore'", "grid --help")
+    grid("datastore", "creat", "x").failed(2, "creat", "'create'", "grid datastore --help")
 
 
 def test_the_old_spellings(grid, tmp_path):
