@@ -5,6 +5,7 @@ Units are in the names, and every default says where it comes from.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -82,14 +83,21 @@ class Paths:
 def ensure_private(directory: Path) -> Path:
     """Makes *directory* (0700) or checks that it is a directory of this user's that no one else can enter.
 
-    Raises AccessDenied when someone else owns it, or when it is a symbolic link to such a place.
+    Raises AccessDenied when it can't be made there, when someone else owns it, or when it is a symbolic link to such a
+    place; OSError when the disk is full or fails.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    elsewhere = "choose another place by the XDG_* variables or --cache-dir"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        raise AccessDenied(f"{directory} can't be made: {error.strerror}", remedy=elsewhere) from error
     status = os.stat(directory)
     if status.st_uid != os.geteuid():
         raise AccessDenied(
             f"{directory} belongs to uid {status.st_uid} and not to you (uid {os.geteuid()})",
-            remedy="remove it, or choose another place by the XDG_* variables or --cache-dir",
+            remedy=f"remove it, or {elsewhere}",
         )
     if status.st_mode & 0o077:
         os.chmod(directory, 0o700)

@@ -130,7 +130,8 @@ class HttpResource:
     def _gave_up(self, position: int, error: _Broken) -> GridfsError:
         if self._info is None:
             return StoreUnavailable(
-                f"{self.label} can't be reached: {error}", remedy="check the address and the network, or try again later"
+                f"{self.label} can't be reached: {error}",
+                remedy="check the address and the network, or try again later",
             )
         size = self._info.size_bytes
         of = f" of {size}" if size is not None else ""

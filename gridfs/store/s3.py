@@ -102,7 +102,7 @@ class AwsSession:
                         answer["Error"]["Code"] = "NoSuchBucket"  # a HEAD has no body that says so
                     raise error_of(answer_of(error), where=f"s3://{bucket}", key=None) from error
             except botocore.exceptions.BotoCoreError as error:
-                raise StoreUnavailable(f"s3://{bucket}: {error}") from error
+                raise error_of(unanswered(error), where=f"s3://{bucket}", key=None) from error
         region: str | None = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("x-amz-bucket-region")
         return region
 
@@ -152,6 +152,11 @@ def answer_of(error: Any) -> Answer:
     return Answer(status, details.get("Code"), details.get("Message", ""))
 
 
+def unanswered(error: Exception) -> Answer:
+    """For a request that no server answered."""
+    return Answer(None, None, str(error))
+
+
 @contextmanager
 def map_botocore_error(where: str, key: str | None) -> Iterator[None]:
     """Turns what botocore raises in the block into our classes."""
@@ -169,6 +174,6 @@ def map_botocore_error(where: str, key: str | None) -> Iterator[None]:
     ) as error:
         raise AccessDenied(str(error), remedy="get new ones (`aws sso login`, ...), or check --profile") from error
     except (botocore.exceptions.HTTPClientError, botocore.exceptions.ConnectionError) as error:
-        raise StoreUnavailable(f"{where}: {error}") from error
+        raise error_of(unanswered(error), where=where, key=key) from error
     except botocore.exceptions.BotoCoreError as error:
         raise InvalidInput(f"{where}: {error}") from error

@@ -88,6 +88,15 @@ def test_cache_directory_of_someone_else(staged: Stage, version: Version, tmp_pa
     assert_nothing_left(staged, tmp_path)
 
 
+def test_cache_directory_that_can_not_be_made(staged: Stage, version: Version, tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    request = staged.request(version, tmp_path / "mount")
+    request = dataclasses.replace(request, cache=dataclasses.replace(request.cache, directory=Path("/proc/nowhere")))
+    with pytest.raises(AccessDenied, match="/proc/nowhere can't be made: .*--cache-dir"):
+        client.mount(request, staged.paths)
+    assert_nothing_left(staged, tmp_path)
+
+
 def test_unmount_of_what_is_not_there(staged: Stage, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"nothing is mounted at .*; grid status"):
         client.unmount(str(tmp_path), staged.paths)
