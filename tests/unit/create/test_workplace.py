@@ -1,0 +1,108 @@
+"""Where creations keep their journals (create/workplace.py), and the requests that they are kept by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gridfs.config import Paths, StoreSettings
+from gridfs.create.request import CreateRequest, SourceKind, absolute_source, source_kind
+from gridfs.create.workplace import claimed, clear, discard, incomplete
+from gridfs.errors import FormatError, InvalidInput
+from gridfs.model import Mode
+
+REQUEST = CreateRequest("set", "/data/set", skip_unreadable=True)
+STORE = "file:///store"
+
+
+def test_the_same_request_finds_the_place_of_the_interrupted_one(private_dirs: Paths) -> None:
+    with claimed(private_dirs, REQUEST, STORE) as first:
+        (first / "mark").touch()
+    with claimed(private_dirs, REQUEST, STORE) as again:
+        assert again == first
+        assert (again / "mark").exists()
+    for other in (replace(REQUEST, name="other"), replace(REQUEST, checksum=True), replace(REQUEST, source="/b")):
+        with claimed(private_dirs, other, STORE) as elsewhere:
+            assert elsewhere != first
+    with claimed(private_dirs, REQUEST, "file:///other") as elsewhere:
+        assert elsewhere != first
+
+
+def test_a_second_one_at_the_same_time_has_a_place_of_its_own(private_dirs: Paths) -> None:
+    with claimed(private_dirs, REQUEST, STORE) as first, claimed(private_dirs, REQUEST, STORE) as second:
+        assert first != second
+        with claimed(private_dirs, REQUEST, STORE) as third:
+            assert third not in (first, second)
+        assert [creation.is_running for creation in incomplete(private_dirs)].count(True) == 2
+        discard(first)
+    with claimed(private_dirs, REQUEST, STORE) as again:
+        assert again in (second, third), "one that was interrupted comes before a new one"
+
+
+def test_what_is_done_is_gone(private_dirs: Paths) -> None:
+    with claimed(private_dirs, REQUEST, STORE) as directory:
+        discard(directory)
+    assert incomplete(private_dirs) == []
+    with claimed(private_dirs, REQUEST, STORE) as directory:
+        assert sorted(path.name for path in directory.iterdir()) == ["lock", "request.json"]
+
+
+def test_what_is_incomplete_knows_how_to_go_on(private_dirs: Paths) -> None:
+    settings = StoreSettings("s3://bucket/prefix", endpoint_url="http://127.0.0.1:1", region="eu-1", sign=False)
+    request = CreateRequest("set", "s3://b/p/", Mode.NO_COPY, source_settings=settings, include=("*.jpg",))
+    with claimed(private_dirs, request, settings.url, settings):
+        (creation,) = incomplete(private_dirs)
+        assert creation.is_running
+    (creation,) = incomplete(private_dirs)
+    assert (creation.request, creation.store, creation.is_running) == (request, settings, False)
+    assert creation.started_at.endswith("Z")
+
+
+def test_clear_forgets_what_nobody_works_on(private_dirs: Paths) -> None:
+    assert clear(private_dirs) == 0
+    with claimed(private_dirs, replace(REQUEST, name="other"), STORE):
+        pass
+    with claimed(private_dirs, REQUEST, STORE):
+        assert clear(private_dirs) == 1
+        assert [creation.request.name for creation in incomplete(private_dirs)] == ["set"]
+
+
+def test_damaged_ones_are_left_out(private_dirs: Paths) -> None:
+    with claimed(private_dirs, REQUEST, STORE) as directory:
+        pass
+    (directory / "request.json").write_text("{}")
+    assert incomplete(private_dirs) == []
+    assert clear(private_dirs) == 1
+
+
+def test_a_request_of_another_version_is_no_request() -> None:
+    assert CreateRequest.from_json(REQUEST.to_json()) == REQUEST
+    for text in ("", "{}", "[]", REQUEST.to_json().replace("checksum", "later option")):
+        with pytest.raises(FormatError, match="clearcache"):
+            CreateRequest.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("folder", SourceKind.LOCAL),
+        ("/a:b//c", SourceKind.LOCAL),
+        ("file:///a", SourceKind.LOCAL),
+        ("s3://b/p", SourceKind.BUCKET),
+        ("S3://b/p", SourceKind.BUCKET),
+        ("HTTPS://host/x", SourceKind.HTTP),
+        ("http://host/x", SourceKind.HTTP),
+    ],
+)
+def test_kinds_of_sources(source: str, kind: SourceKind) -> None:
+    assert source_kind(source) is kind
+    assert source_kind(absolute_source(source)) is kind
+
+
+def test_unknown_kinds_of_sources() -> None:
+    with pytest.raises(InvalidInput, match="ftp:// is unknown"):
+        source_kind("ftp://host/x")
+    with pytest.raises(InvalidInput, match="is empty"):
+        absolute_source("")
+    assert absolute_source("S3://Bucket/P") == "s3://Bucket/P"
