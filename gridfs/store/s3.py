@@ -19,7 +19,7 @@ import botocore
 import botocore.exceptions
 import trio
 
-from gridfs.errors import AccessDenied, InvalidInput, StoreUnavailable
+from gridfs.errors import AccessDenied, InvalidInput
 from gridfs.store.address import ProvidedCredentials, StaticCredentials
 from gridfs.store.object_errors import Answer, error_of
 

@@ -92,7 +92,7 @@ def test_cache_directory_that_can_not_be_made(staged: Stage, version: Version, t
     (tmp_path / "mount").mkdir()
     request = staged.request(version, tmp_path / "mount")
     request = dataclasses.replace(request, cache=dataclasses.replace(request.cache, directory=Path("/proc/nowhere")))
-    with pytest.raises(AccessDenied, match="/proc/nowhere can't be made: .*--cache-dir"):
+    with pytest.raises(AccessDenied, match=r"/proc/nowhere can't be made: .*--cache-dir"):
         client.mount(request, staged.paths)
     assert_nothing_left(staged, tmp_path)
 
