@@ -30,7 +30,7 @@ from gridfs.cache.base import Checksums, DiskStatistics, Span
 from gridfs.cache.handles import OpenSegments
 from gridfs.cache.locality import file_system_of, is_network
 from gridfs.cache.memory import Part
-from gridfs.cache.segment import FORMAT_VERSION, Geometry, Mismatch, Segment, blocks_per_segment
+from gridfs.cache.segment import FORMAT_VERSION, Geometry, Mismatch, Segment, blocks_per_segment, close_all
 from gridfs.config import MIB, CacheSettings, ensure_private
 from gridfs.errors import Unsupported
 
@@ -247,7 +247,8 @@ class DiskCache:
                 return
             self._unmeasured_bytes = 0
             self._evicted_segments += len(removed)
-            self._segments.drop_unlinked()
+            unlinked = self._segments.take_unlinked()
+            await trio.to_thread.run_sync(close_all, unlinked, limiter=self._writer_threads)
 
     def _segment(self, span: Span) -> Segment | None:
         if self._off_reason is not None:

@@ -214,3 +214,9 @@ class Segment:
     def unlinked(self) -> bool:
         """Whether an evictor has removed the file: what is written now would be lost."""
         return os.fstat(self.fd).st_nlink == 0
+
+
+def close_all(segments: Sequence[Segment]) -> None:
+    """Closes segments that nobody can find any more."""
+    for segment in segments:
+        segment.close()
