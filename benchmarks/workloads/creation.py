@@ -1,4 +1,7 @@
-"""(j): a dataset gets into the store: 10,000 small files, and one of 2 GiB; and, without a server, beside `cp -r`."""
+"""(j): a dataset gets into the store: 10,000 small files, and one of 2 GiB; and, without a server, beside `cp -r`.
+
+Each creator has a server of its own: RGW frees what is deleted only later, and keeps everything in memory.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from benchmarks import servers
 from benchmarks.processes import Failed, drop_page_cache, run
 from benchmarks.servers import BUCKET
 from benchmarks.subjects.base import mounted, remove
@@ -20,34 +24,30 @@ if TYPE_CHECKING:
 
 PREFIX = "created"
 
+Creator: TypeAlias = "Callable[[Bench, Server, Dataset], str]"
+
 
 def measure(bench: Bench) -> None:
-    for name in ("created", "big"):
-        dataset = bench.dataset(name)
-        what = (
-            f"{len(dataset.files):,} files" if len(dataset.files) > 1 else f"1 file of {dataset.size_bytes >> 20} MiB"
-        )
-        _into_bucket(bench, dataset, what)
-    _into_directory(bench, bench.dataset("created"))
+    datasets = [bench.dataset(name) for name in ("created", "big")]
+    creators: dict[str, Creator] = {"gridfs": _grid, "rclone copy": _rclone, "aws s3 sync": _aws}
+    for name, create in creators.items():
+        with servers.ceph(bench.scale.server_gib) as server:
+            for dataset in datasets:
+                _into_bucket(bench, server, dataset, name, create)
+    _into_directory(bench, datasets[0])
 
 
-def _into_bucket(bench: Bench, dataset: Dataset, what: str) -> None:
-    server = bench.servers["rgw"]
-    creators: dict[str, Callable[[], object]] = {
-        "gridfs": lambda: _grid(bench, server, dataset),
-        "rclone copy": lambda: _rclone(bench, server, dataset),
-        "aws s3 sync": lambda: _aws(bench, server, dataset),
-    }
-    for name in bench.turns(list(creators), 1):
-        with bench.attempt("j", "rgw", name) as add:
-            drop_page_cache()
-            start = time.perf_counter()
-            creators[name]()
-            elapsed = time.perf_counter() - start
-            add(f"creation of {what}", "s", elapsed)
-            add(f"creation of {what}, bytes", "GB/s", dataset.size_bytes / elapsed / 1e9)
-            _check(bench, server, dataset, name)
-            _clean(server, [f"{PREFIX}/", f"store/datastores/{dataset.name}-{PREFIX}/"])
+def _into_bucket(bench: Bench, server: Server, dataset: Dataset, name: str, create: Creator) -> None:
+    count, mib = len(dataset.files), dataset.size_bytes >> 20
+    what = f"{count:,} files" if count > 1 else f"1 file of {mib} MiB"
+    with bench.attempt("j", "rgw", name) as add:
+        drop_page_cache()
+        start = time.perf_counter()
+        create(bench, server, dataset)
+        elapsed = time.perf_counter() - start
+        add(f"creation of {what}", "s", elapsed)
+        add(f"creation of {what}, bytes", "GB/s", dataset.size_bytes / elapsed / 1e9)
+        _check(bench, server, dataset, name)
 
 
 def _grid(bench: Bench, server: Server, dataset: Dataset) -> str:
@@ -96,16 +96,6 @@ def _check(bench: Bench, server: Server, dataset: Dataset, creator: str) -> None
     for file in picked:
         if bytes(obstore.get(store, f"{PREFIX}/{file.path}").bytes()) != (dataset.source / file.path).read_bytes():
             raise Failed(f"{file.path}: other bytes than were stored")
-
-
-def _clean(server: Server, prefixes: Sequence[str]) -> None:
-    """The server keeps everything in memory."""
-    import obstore
-
-    store = server.store(timeout="600s")
-    for prefix in prefixes:
-        for batch in obstore.list(store, prefix, chunk_size=1000):
-            obstore.delete(store, [one["path"] for one in batch])
 
 
 def _into_directory(bench: Bench, dataset: Dataset) -> None:
