@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -152,7 +152,8 @@ class HttpResource:
                 if skip is None:
                     return
                 end = position - skip
-                async for piece in response.aiter_raw():
+                parts = await stack.enter_async_context(_unwound(response.aiter_raw()))
+                async for piece in parts:
                     end += len(piece)
                     if skip:
                         skip, piece = max(0, skip - len(piece)), piece[skip:]
@@ -237,6 +238,22 @@ class HttpResource:
         if match is None or int(match[1]) != position:
             raise SourceProblem(f"{self.label} answers with another range than was asked for")
         return 0
+
+
+@asynccontextmanager
+async def _unwound(parts: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
+    """*parts*, with an orderly end when the rest of it is not wanted.
+
+    httpx and httpcore nest several asynchronous generators and don't close the inner ones when the outermost is closed;
+    trio warns of each. Cancelled while it waits for the network, every one of them ends by itself.
+    """
+    try:
+        yield parts
+    finally:
+        with suppress(Exception), trio.CancelScope() as scope:
+            scope.cancel()
+            async for _ in parts:
+                pass
 
 
 def _info_of(response: httpx2.Response) -> ResourceInfo:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Iterator
+from contextlib import aclosing
 
 import pytest
 import trio
+import trio.testing
 
 from gridfs.create.remote_file import RemoteFile, opened
 from gridfs.create.web import MAX_REDIRECTS, HttpResource, Patience, shown_url
@@ -155,6 +159,19 @@ async def test_a_redirect_from_https_to_http_is_refused(server: Server, monkeypa
 async def test_a_server_that_is_not_there(server: Server) -> None:
     with pytest.raises(StoreUnavailable, match="can't be reached"):
         await read("http://127.0.0.1:1/a")
+
+
+@on_trio
+async def test_a_reading_that_is_abandoned_ends_in_order(server: Server) -> None:
+    """A regression: generators inside of httpx were left to the garbage collector, of which trio warns."""
+    url = server.serve("/a", Resource(ramp(12_000_000)))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        async with HttpResource(url, PATIENCE) as resource, aclosing(resource.chunks()) as chunks:
+            await anext(chunks)
+        gc.collect()
+        await trio.testing.wait_all_tasks_blocked()
+    assert [str(warning.message) for warning in warned] == []
 
 
 def test_what_is_shown_of_an_address_is_no_secret() -> None:
