@@ -1,6 +1,6 @@
 """gridfs beside what people use instead: one command, one run, one server, every byte compared.
 
-python -m benchmarks            everything (about 25 minutes), as `make bench` does
+python -m benchmarks            everything (half an hour), as `make bench` does
 python -m benchmarks --only a,c some of the workloads
 python -m benchmarks --quick    the same code over little data, under a minute; what the tests run
 

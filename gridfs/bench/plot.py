@@ -18,7 +18,7 @@ def plot(measurement: Measurement) -> str:
     sequential = {f"largest file, {one.state}": one.gb_per_s for one in measurement.rates if one.access == "sequential"}
     return svg.document(
         [
-            svg.cumulative(f"Latency at {where}", "us", latencies),
+            svg.cumulative(f"Latency at {where}", latencies),
             svg.bars("Whole files", "files/s", files),
             svg.bars("Sequential", "GB/s", sequential),
         ]

@@ -13,7 +13,7 @@ from html import escape
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 WIDTH, ROW = 720, 22
-LEFT, RIGHT, TOP = 64, 16, 34
+LEFT, RIGHT, TOP = 64, 32, 34
 PLOT_HEIGHT = 240
 
 
@@ -38,8 +38,8 @@ def document(charts: Sequence[Chart]) -> str:
     )
 
 
-def cumulative(title: str, unit: str, series: Mapping[str, Sequence[float]]) -> Chart:
-    """Latency CDF: for each name the share of its values (any order) at or below x, on a logarithmic axis of *unit*."""
+def cumulative(title: str, series: Mapping[str, Sequence[float]]) -> Chart:
+    """Latency CDF: for each name the share of its values (microseconds, any order) at or below x, logarithmically."""
     filled = {name: sorted(value for value in values if value > 0) for name, values in series.items()}
     filled = {name: values for name, values in filled.items() if values}
     lowest = min((values[0] for values in filled.values()), default=1.0)
@@ -60,7 +60,7 @@ def cumulative(title: str, unit: str, series: Mapping[str, Sequence[float]]) -> 
         parts.append(_text(LEFT - 6, y_of(share) + 4, f"{share:.0%}", anchor="end"))
     for power in range(first, last + 1):
         parts.append(_line(x_of(10.0**power), TOP, x_of(10.0**power), TOP + PLOT_HEIGHT))
-        parts.append(_text(x_of(10.0**power), TOP + PLOT_HEIGHT + 16, f"{10.0**power:g} {unit}", anchor="middle"))
+        parts.append(_text(x_of(10.0**power), TOP + PLOT_HEIGHT + 16, _shown_time(power), anchor="middle"))
     for (name, values), colour in zip(filled.items(), _colours(), strict=False):
         points = [f"{x_of(values[0]):.1f},{y_of(0):.1f}"]
         step = max(1, len(values) // 300)
@@ -105,6 +105,14 @@ def figure(value: float) -> str:
         return "0"
     digits = 2 - math.floor(math.log10(abs(value)))
     return f"{round(value, digits):,.{max(0, digits)}f}" if digits < 5 else f"{value:.2g}"
+
+
+def _shown_time(power: int) -> str:
+    """Ten to the *power* microseconds: `100 us`, `1 ms`, `10 s`."""
+    for unit, exponent in (("s", 6), ("ms", 3)):
+        if power >= exponent:
+            return f"{10 ** (power - exponent)} {unit}"
+    return f"{10.0**power:g} us"
 
 
 def _colours() -> Sequence[str]:

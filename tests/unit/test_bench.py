@@ -90,7 +90,7 @@ def test_the_shuffled_order_is_always_the_same() -> None:
 def test_plots_are_well_formed_whatever_the_names() -> None:
     chart = svg.document(
         [
-            svg.cumulative("Latency of <a> & b", "us", {"one <&>": [3.0, 1.0, 2.0], "none": [], "two": [100.0]}),
+            svg.cumulative("Latency of <a> & b", {"one <&>": [3.0, 1.0, 2.0], "none": [], "two": [100.0]}),
             svg.bars("Rates", "files/s", {"x": 0.0, "y": 12.5}, {"y": (10.0, 14.0)}),
             svg.bars("Nothing", "files/s", {}),
         ]
@@ -99,6 +99,7 @@ def test_plots_are_well_formed_whatever_the_names() -> None:
     texts = [element.text for element in root.iter() if element.tag.endswith("}text")]
     assert "Latency of <a> & b" in texts
     assert "12.5 files/s" in texts
+    assert {"1 us", "10 us", "100 us"} <= set(texts)
 
 
 @pytest.mark.parametrize(
