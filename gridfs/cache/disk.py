@@ -51,6 +51,12 @@ TABLE_FRESH_S = 1.0
 TOUCH_EVERY_S = 10.0
 """Recency is recorded this exactly; finer would be a write to the inode for each read."""
 
+NO_ROOM_FOR_S = 5.0
+"""When even eviction made no room (others fill the disk, or evict at this moment), the next look is this much later."""
+
+LET_GO_EVERY_S = 30.0
+"""How often the segments are closed that another daemon has evicted; until then they take their space."""
+
 MEASURE_EVERY_BYTES = 256 * MIB
 """Written by this process between two looks at the directory: others write too, and other things fill the disk."""
 
@@ -88,7 +94,8 @@ class DiskCache:
         self._usage = evict.Usage(0, 0, 0)
         self._unmeasured_bytes = 0
         self._evicting = trio.Lock()
-        self._off_reason: str | None = None
+        self._off_reason = "its size is 0" if settings.max_size_bytes == 0 else None
+        self._no_room_until_s = 0.0
         self._read_bytes = 0
         self._written_bytes = 0
         self._dropped_bytes = 0
@@ -190,9 +197,15 @@ class DiskCache:
             async with trio.open_nursery() as nursery:
                 for number in range(WRITERS):
                     nursery.start_soon(self._write_queued, name=f"cache writer {number}")
+                nursery.start_soon(self._let_go, name="evicted segments")
                 task_status.started()
         finally:
             self._segments.close()
+
+    async def _let_go(self) -> None:
+        while True:
+            await trio.sleep(LET_GO_EVERY_S)
+            await trio.to_thread.run_sync(close_all, self._segments.take_unlinked(), limiter=self._writer_threads)
 
     async def _write_queued(self) -> None:
         while True:
@@ -211,8 +224,10 @@ class DiskCache:
 
     async def _write(self, item: _Write) -> None:
         span = item.span
-        if not self._fits(span.size_bytes):
+        if not self._fits(span.size_bytes) and time.monotonic() >= self._no_room_until_s:
             await self._make_room(span.size_bytes)
+            if not self._fits(span.size_bytes):
+                self._no_room_until_s = time.monotonic() + NO_ROOM_FOR_S
         if self._off_reason is not None or not self._fits(span.size_bytes):
             self._dropped_bytes += span.size_bytes
             return

@@ -247,3 +247,11 @@ async def test_the_cache_stays_within_its_limit(tmp_path: Path) -> None:
         assert cache.present(Span(f"{0:032x}", 4 * BLOCK, BLOCK, 0, 4)) == 0
         assert cache.statistics().evicted_segments
         nursery.cancel_scope.cancel()
+
+
+@on_trio
+async def test_a_cache_of_size_zero_is_off(tmp_path: Path) -> None:
+    cache = DiskCache(CacheSettings(tmp_path / "cache", max_size_bytes=0))
+    assert not cache.statistics().active
+    assert not cache.keep(span(0, 2), part_of(span(0, 2)), checksums_of(span(0, 2)))
+    await trio.lowlevel.checkpoint()
