@@ -10,6 +10,7 @@ from gridfs.create.progress import Silent
 from gridfs.create.request import CreateRequest
 from gridfs.errors import StoreUnavailable
 from gridfs.model import VersionSpec
+from gridfs.store.base import ObjectStore
 from gridfs.store.directory import DirectoryStore
 from tests.support.versions import StoredTree, stored_tree
 
@@ -21,9 +22,9 @@ PACK = 64 * BLOCK
 class Place:
     """A store and a node of the test's own."""
 
-    def __init__(self, tmp_path: Path, paths: Paths) -> None:
+    def __init__(self, tmp_path: Path, paths: Paths, store: ObjectStore | None = None) -> None:
         self.folder = tmp_path / "folder"
-        self.store = DirectoryStore(tmp_path / "store")
+        self.store: ObjectStore = store or DirectoryStore(tmp_path / "store")
         self.paths = paths
 
     async def create(self, source: Path | None = None, *, small: bool = True, **options: bool) -> CreateResult:

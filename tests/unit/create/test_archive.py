@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from gridfs.config import Paths
 from gridfs.create.request import CreateRequest
 from gridfs.create.zip_directory import ZipEntry
 from gridfs.errors import SourceProblem
 from gridfs.model import Kind
+from gridfs.store.simulated import SimulatedStore
 from tests.support.archives import TARS, ZIPS, make_tree, member, tar_of, zip_of
 from tests.support.creations import PACK, Place
 from tests.support.data import ramp
@@ -21,6 +23,12 @@ from tests.support.versions import Node, folder_tree
 from tests.support.web_server import Resource, Server, web_server
 
 LARGE = 3 * PACK + 17
+
+
+@pytest.fixture
+def place(tmp_path: Path, private_dirs: Paths) -> Place:
+    """In memory: what a directory costs is the waiting for the disk."""
+    return Place(tmp_path, private_dirs, SimulatedStore())
 
 
 @pytest.fixture

@@ -11,16 +11,19 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import zstandard
 
 from gridfs.catalog import Catalog
+from gridfs.config import Paths
 from gridfs.create import archive_rules
 from gridfs.create.archive_rules import entry_path, link_stays_inside
 from gridfs.create.workplace import incomplete
 from gridfs.errors import SourceProblem
 from gridfs.model import Kind
+from gridfs.store.simulated import SimulatedStore
 from tests.support.archives import member, tar_of, zip_of
 from tests.support.creations import PACK, Place
 from tests.support.data import ramp
@@ -28,6 +31,12 @@ from tests.support.on_trio import on_trio
 from tests.support.web_server import Resource, Server, web_server
 
 DIRECTORY, SYMLINK, HARD_LINK, FIFO, CHARACTER, BLOCK_DEVICE = b"5", b"2", b"1", b"6", b"3", b"4"
+
+
+@pytest.fixture
+def place(tmp_path: Path, private_dirs: Paths) -> Place:
+    """In memory: what a directory costs is the waiting for the disk."""
+    return Place(tmp_path, private_dirs, SimulatedStore())
 
 
 @pytest.fixture

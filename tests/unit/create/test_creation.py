@@ -44,7 +44,7 @@ async def test_files_of_all_sizes_round_the_limits(place: Place) -> None:
 
 @on_trio
 async def test_a_file_of_many_pieces(place: Place) -> None:
-    place.fill({"large": ramp(200 << 20), "small": ramp(10)})
+    place.fill({"large": ramp(40 << 20), "small": ramp(10)})
     await place.create(small=False)
     tree = await place.tree()
     assert tree.nodes == folder_tree(place.folder)

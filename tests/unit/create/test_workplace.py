@@ -103,6 +103,8 @@ def test_kinds_of_sources(source: str, kind: SourceKind) -> None:
 def test_unknown_kinds_of_sources() -> None:
     with pytest.raises(InvalidInput, match="ftp:// is unknown"):
         source_kind("ftp://host/x")
+    with pytest.raises(InvalidInput, match=r"s3:/bucket.* s3://BUCKET"):
+        source_kind("s3:/bucket/prefix")
     with pytest.raises(InvalidInput, match="is empty"):
         absolute_source("")
     assert absolute_source("S3://Bucket/P") == "s3://Bucket/P"
