@@ -22,7 +22,6 @@ from gridfs.errors import StoreUnavailable
 from gridfs.manifest.reader import Manifest
 from gridfs.mount.spec import MountSpec
 from gridfs.observe import Counters, Incidents
-from gridfs.read.budget import cgroup_memory_limit_bytes, default_budget_bytes
 from gridfs.read.reader import Reader, ReaderSettings
 from gridfs.store.stack import open_store
 from gridfs.store.trace import StoreStatistics
@@ -62,17 +61,8 @@ async def open_version(spec: MountSpec, incidents: Incidents, counters: Counters
             await store.aclose()
 
 
-def memory_budget_bytes(cache: CacheSettings) -> int:
-    """The hard budget of all data in memory."""
-    return cache.memory_target_bytes or default_budget_bytes(cgroup_memory_limit_bytes())
-
-
 def _reader(spec: MountSpec, contents: Contents, incidents: Incidents, counters: Counters) -> Reader:
-    settings = ReaderSettings(
-        memory_budget_bytes=memory_budget_bytes(spec.cache),
-        read_timeout_s=spec.options.read_timeout_s,
-        prefetch=spec.options.prefetch,
-    )
+    settings = ReaderSettings.of(spec.cache, spec.options)
     cache = TieredCache(MemoryCache(), _disk_tier(spec.cache, incidents))
 
     def on_defect(error: BaseException, subject: str) -> None:

@@ -25,7 +25,7 @@ import select
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from gridfs.mount.mounts import current
+from gridfs.mount.mounts import in_each_namespace
 
 
 class Leftovers:
@@ -133,18 +133,10 @@ def _locked(root: str, operation: int) -> Iterator[bool]:
 
 def users(path: PurePosixPath) -> Iterator[int]:
     """A process id for each mount namespace that has something mounted at or below *path*."""
-    seen: set[str] = set()
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            namespace = os.readlink(f"/proc/{pid}/ns/mnt")
-            if namespace in seen:
-                continue
-            seen.add(namespace)
-            points = [PurePosixPath(mounted.mountpoint) for mounted in current(pid)]
-        except OSError:  # ended meanwhile, or another user's, who cannot have mounted on a directory of ours
-            continue
+    for pid, mounts in in_each_namespace():  # another user's is left out, who can't have mounted on a directory of ours
+        points = (PurePosixPath(mounted.mountpoint) for mounted in mounts)
         if any(path == point or path in point.parents for point in points):
-            yield int(pid)
+            yield pid
 
 
 def _wait_for_end(pid: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,21 @@ def _text(raw: bytes) -> str:
 def current(process: int | str = "self") -> list[Mounted]:
     """The mounts that *process* sees. Raises OSError when it has ended or may not be looked at."""
     return parse(Path(f"/proc/{process}/mountinfo").read_bytes())
+
+
+def in_each_namespace(*, but_own: bool = False) -> Iterator[tuple[int, list[Mounted]]]:
+    """A process of each mount namespace that may be looked into, and the mounts that it sees."""
+    seen = {os.readlink("/proc/self/ns/mnt")} if but_own else set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+            if namespace in seen:
+                continue
+            seen.add(namespace)
+            mounts = current(pid)
+        except OSError:  # ended meanwhile, or another user's
+            continue
+        yield int(pid), mounts
 
 
 def top_at(mountpoint: Path, mounts: Iterable[Mounted]) -> Mounted | None:

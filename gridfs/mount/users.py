@@ -8,13 +8,12 @@ a later run the start of another daemon, and never a reader its bytes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gridfs.mount.holders import Holder, command_of
-from gridfs.mount.mounts import current, uses_of
+from gridfs.mount.mounts import current, in_each_namespace, uses_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +52,6 @@ def uses(fuse_path: Path, devices: frozenset[str]) -> tuple[bool, bool]:
 
 def others_with(fuse_path: Path, devices: frozenset[str]) -> Iterator[Holder]:
     """The first process of each other mount namespace in which the file system is visible: of a run, its command."""
-    seen = {os.readlink("/proc/self/ns/mnt")}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            namespace = os.readlink(f"/proc/{pid}/ns/mnt")
-            if namespace in seen:
-                continue
-            seen.add(namespace)
-            for mounted in uses_of(fuse_path, devices, current(pid))[:1]:
-                yield Holder(int(pid), command_of(Path("/proc", pid)), str(mounted.mountpoint))
-        except OSError:  # ended meanwhile, or another user's
-            continue
+    for pid, mounts in in_each_namespace(but_own=True):
+        for mounted in uses_of(fuse_path, devices, mounts)[:1]:
+            yield Holder(pid, command_of(Path("/proc", str(pid))), str(mounted.mountpoint))
