@@ -133,7 +133,6 @@ class Interrupted(GridfsError):
     errno = errno.EINTR
 
 
-EXIT_OK = 0
 EXIT_BUG = 70
 """Exit code of a defect of gridfs itself (EX_SOFTWARE of sysexits.h)."""
 

@@ -127,11 +127,6 @@ class SimulatedStore:
         """Bytes that all GETs have delivered."""
         return sum(request.sent_bytes for request in self.requests)
 
-    @property
-    def outstanding(self) -> int:
-        """Requests under way."""
-        return self._outstanding
-
     # ObjectStore
 
     @property

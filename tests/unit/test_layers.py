@@ -12,7 +12,6 @@ MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / "gridfs").rglob("*.p
 
 LAYERS = {
     "cli": 6,
-    "web": 6,
     "mount": 5,
     "create": 5,
     "life": 5,
