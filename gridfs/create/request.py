@@ -75,6 +75,10 @@ class CreateRequest:
 
 def source_kind(source: str) -> SourceKind:
     """What *source* is: http(s)://, s3:// in any case, or a path. Raises InvalidInput for another scheme."""
+    if re.match(r"(s3|https?):(?!//)", source, re.IGNORECASE):
+        raise InvalidInput(
+            f"{source!r} is no address", remedy="write s3://BUCKET/PREFIX or https://HOST/PATH; ./ goes before a folder"
+        )
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
     scheme = match[1].lower() if match else "file"
     if scheme in ("http", "https"):
