@@ -68,8 +68,8 @@ written. Written by `make bench` ({about["when"]}); figures are medians of the r
   (load before each workload: {loads}): compare figures with each other, and not with other machines'.
 - Versions: {versions}.
 - Repeat it: `make bench` (as root, half an hour on an idle machine; `python -m benchmarks --only a,c` for some of it,
-  `--quick` to see that it works). It installs the rivals into an environment of its own, starts its servers on loopback, and removes
-  everything but the results in `benchmarks/results/`.
+  `--quick` to see that it works). It installs the rivals into an environment of its own, starts its servers on
+  loopback, and removes everything but the results in `benchmarks/results/`.
 - Server: Ceph RGW over memory with `tcp_nodelay=1`; a GET of 4 KiB took {about["small GET, ms"]} ms at p50. What it and
   the proxies give at most: {ceilings}.
 - *cold*: a new daemon, no cache directory, page cache of the machine dropped. *warm*: read before, nothing dropped.
