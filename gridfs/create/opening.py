@@ -10,12 +10,11 @@ from urllib.parse import unquote
 import trio
 
 from gridfs.config import AwsEnvironment, Paths, StoreSettings, ensure_private
-from gridfs.create.archive import http_archive, local_archive
 from gridfs.create.bucket_keys import Selection
 from gridfs.create.folder import local_source
 from gridfs.create.request import CreateRequest, SourceKind
 from gridfs.create.source import ListedSource, Source
-from gridfs.errors import InvalidInput
+from gridfs.errors import InvalidInput, Unsupported
 from gridfs.model import SourceBucket
 
 
@@ -27,6 +26,8 @@ async def opened_source(
     if request.kind is not SourceKind.BUCKET and (request.include or request.exclude):
         raise InvalidInput(f"--include and --exclude can't be used with '{request.source}'", remedy="give a bucket")
     if request.kind is SourceKind.LOCAL and request.extract:
+        from gridfs.create.archive import local_archive
+
         yield local_archive(Path(request.source), ensure_private(paths.state)), ()
     elif request.kind is SourceKind.LOCAL:
         leave_out = [paths.state, paths.cache, paths.runtime]
@@ -37,6 +38,8 @@ async def opened_source(
         async with _bucket(request) as opened:
             yield opened
     else:
+        from gridfs.create.archive import http_archive
+
         yield http_archive(request.source, ensure_private(paths.state)), ()
 
 
@@ -57,6 +60,8 @@ async def _bucket(request: CreateRequest) -> AsyncIterator[tuple[ListedSource, t
     from gridfs.store.s3_reach import reach, region_note
     from gridfs.store.stack import parse_bucket_url, wrap_store
 
+    if not request.source.startswith("s3://"):
+        raise Unsupported(f"{request.source} can't be a source: only S3 is supported", remedy="give s3://BUCKET/PREFIX")
     url = parse_bucket_url(request.source)
     settings = request.source_settings or StoreSettings(url=request.source)
     aws = AwsEnvironment.from_environment()
