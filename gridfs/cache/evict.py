@@ -7,14 +7,15 @@ the lock file evicts for all; a segment that another daemon has open stays reada
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from gridfs.config import FREE_SPACE_FRACTION
+from gridfs.locks import trying
+
+LOCK_NAME = "evictor.lock"
 
 LOW_WATER = 0.9
 """Of the limit: eviction goes down to it, so that the directory is walked once for each tenth of the cache written."""
@@ -93,7 +94,7 @@ def evict(directory: Path, max_size_bytes: int | None, wanted_bytes: int) -> tup
 
     Does nothing but look while another process evicts. Raises OSError.
     """
-    with _lock(directory) as held:
+    with trying(directory / LOCK_NAME) as held:
         usage, found = measure(directory, max_size_bytes)
         if not held or usage.used_bytes + wanted_bytes <= usage.limit_bytes:
             return usage, []
@@ -106,21 +107,3 @@ def evict(directory: Path, max_size_bytes: int | None, wanted_bytes: int) -> tup
                 continue
         freed = sum(file.size_bytes for file in removed)
         return usage._replace(used_bytes=usage.used_bytes - freed), [file.path for file in removed]
-
-
-LOCK_NAME = "evictor.lock"
-
-
-@contextmanager
-def _lock(directory: Path) -> Iterator[bool]:
-    """Whether this process is the evictor now; the kernel lets go of the lock of a process that dies."""
-    fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(fd)

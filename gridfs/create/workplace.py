@@ -25,6 +25,7 @@ from pathlib import Path
 from gridfs.config import Paths, StoreSettings, ensure_private
 from gridfs.create.request import CreateRequest
 from gridfs.errors import FormatError
+from gridfs.locks import is_held
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def incomplete(paths: Paths) -> list[Incomplete]:
             try:
                 document = json.loads((directory / "request.json").read_text())
                 request = CreateRequest.from_json(json.dumps(document["request"]))
-                running = _is_locked(directory)
+                running = is_held(directory / "lock")
                 store = StoreSettings(**document["store"])
                 found.append(
                     Incomplete(directory, request, document["store_url"], store, document["started_at"], running)
@@ -151,14 +152,3 @@ def _try_lock(directory: Path) -> int | None:
         except FileNotFoundError:
             pass
         os.close(lock)  # it was removed before we had it
-
-
-def _is_locked(directory: Path) -> bool:
-    lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False

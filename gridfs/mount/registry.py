@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gridfs.config import MountOptions, StoreSettings, ensure_private
+from gridfs.locks import is_held, trying
 from gridfs.model import Version
 from gridfs.mount.mounts import Mounted, current, top_at, uses_of
 from gridfs.mount.spec import SOURCE_PREFIX, MountRecord, from_json, to_json
@@ -110,16 +111,9 @@ class Registry:
     def is_alive(self, mount_id: str) -> bool:
         """Whether its daemon runs: the kernel frees the lock of a process that ends in whatever way."""
         try:
-            descriptor = os.open(self._directory / mount_id / ALIVE, os.O_RDONLY | os.O_CLOEXEC)
+            return is_held(self._directory / mount_id / ALIVE)
         except FileNotFoundError:
             return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
 
     def has_ended(self, mount_id: str) -> bool:
         """Whether a daemon that was alive is gone: its directory is, or after a crash its lock is free."""
@@ -170,7 +164,7 @@ class Registry:
         """Cleans what crashed daemons left, and says what they were. One that is just being started is not dead."""
         cleaned = []
         for mount_id in self.dead():
-            with _try_lock(self._directory / f"{mount_id.rpartition('.')[0]}.lock") as mine:
+            with trying(self._directory / f"{mount_id.rpartition('.')[0]}.lock") as mine:
                 if mine and not self.is_alive(mount_id):
                     record = self.record(mount_id)
                     self.clean(mount_id, detach)
@@ -218,18 +212,5 @@ def _locked(path: Path) -> Iterator[int]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _try_lock(path: Path) -> Iterator[bool]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
     finally:
         os.close(descriptor)

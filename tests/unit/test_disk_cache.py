@@ -20,6 +20,7 @@ from gridfs.cache.memory import Part
 from gridfs.cache.segment import Geometry, Mismatch, Segment
 from gridfs.config import GIB, KIB, MIB, CacheSettings
 from gridfs.errors import AccessDenied, Unsupported
+from gridfs.locks import trying
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
 
@@ -188,7 +189,7 @@ def test_one_evicts_at_a_time(tmp_path: Path) -> None:
     for number in range(10):
         (tmp_path / f"{number}").write_bytes(bytes(100_000))
         os.utime(tmp_path / f"{number}", ns=(0, number))
-    with evict._lock(tmp_path) as held:
+    with trying(tmp_path / evict.LOCK_NAME) as held:
         assert held
         assert not evict.evict(tmp_path, 500_000, 0)[1]
     usage, removed = evict.evict(tmp_path, 500_000, 0)

@@ -29,6 +29,7 @@ LAYERS = {
     "errors": 0,
     "config": 0,
     "config_file": 0,
+    "locks": 0,
     "selection": 0,
     "observe": 0,
 }
