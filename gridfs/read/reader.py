@@ -1,7 +1,8 @@
 """The read path's face: bytes of an object, now or awaited.
 
-    read_nowait    a dict look-up and a slice when the bytes are in memory; a preadv when the page cache has the disk
-    tier's read           joins or starts the flights that the range needs, and answers when its blocks are verified
+    read_nowait    a dict look-up and a slice when the bytes are in memory; a preadv when the disk tier has them and the
+                   kernel their pages
+    read           joins or starts the flights that the range needs, and answers when its blocks are verified
     run            owns every task: flights, windows, fills, the disk tier
 
 Both tell the prefetcher which blocks of the tape were read, and queue what it wants; neither waits for that.
