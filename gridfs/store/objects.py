@@ -3,9 +3,7 @@
 A read is one GET with a range; a server that answers with the whole object, with fewer bytes or with another ETag is an
 error, never data. A stream is consumed by one worker thread, which hands each chunk to the trio thread and stays at
 most _CHUNKS_AHEAD chunks ahead of it. obstore's own retries are off (its defaults block for 180 s) but for the parts of
-multipart uploads, which nobody else can repeat. A connection that delivers nothing for STALL_TIMEOUT_S fails: obstore's
-`read_timeout` is such a timer, and it also runs while a request waits for its answer, so uploads have a client of
-their own with a longer one.
+multipart uploads, which nobody else can repeat; objects_client.py makes the clients, with their timeouts.
 
 Its paths can hold no empty component, `.`, `..` or control character; a leading or trailing slash would be dropped
 silently, and another object read. Such keys are refused here before they reach it.
@@ -15,7 +13,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import trio
@@ -31,23 +28,17 @@ from gridfs.errors import (
     Unsupported,
 )
 from gridfs.model import Buffer, ByteRange
-from gridfs.store.address import BucketAddress, StaticCredentials, is_addressable
+from gridfs.store.address import BucketAddress, is_addressable
 from gridfs.store.base import Deliver, ObjectHead
 from gridfs.store.object_errors import error_of, parse_obstore
+from gridfs.store.objects_client import READ_THREADS, Purpose, get_part, make_client
 from gridfs.store.relay import Relay
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, GetResult
-    from obstore.store import ClientConfig, S3Store
+    from obstore.store import S3Store
 
 _T = TypeVar("_T")
-_Purpose = Literal["read", "write", "upload"]
 
-CONNECT_TIMEOUT_S = 2
-STALL_TIMEOUT_S = 5
-"""Nothing received for so long; S3 answers within 1 s at p99.9, and a read has 20 s in all."""
-_WRITE_TIMEOUT_S = 60
-"""Of a put: the server is silent until it has the whole body, 64 MiB at 1 MB/s."""
 _CHUNK_SIZE_BYTES = 256 << 10
 _CHUNKS_AHEAD = 4
 _PART_SIZE_BYTES = 8 << 20
@@ -55,7 +46,7 @@ _PARTS_AT_ONCE = 4
 """With the part that is being filled 40 MiB an upload."""
 _MOST_PARTS = 10_000
 """S3's limit: with parts of 8 MiB an object of 78 GiB; a larger one must be announced by *size_hint_bytes*."""
-_READ_THREADS, _WRITE_THREADS, _CONTROL_THREADS = 128, 32, 16
+_WRITE_THREADS, _CONTROL_THREADS = 32, 16
 
 
 class BucketStore:
@@ -64,8 +55,8 @@ class BucketStore:
     def __init__(self, address: BucketAddress, prefix: str = "") -> None:
         self.address = address
         self._prefix = prefix
-        self._clients: dict[_Purpose, S3Store] = {}
-        self._read_limiter = trio.CapacityLimiter(_READ_THREADS)
+        self._clients: dict[Purpose, S3Store] = {}
+        self._read_limiter = trio.CapacityLimiter(READ_THREADS)
         self._write_limiter = trio.CapacityLimiter(_WRITE_THREADS)
         self._control_limiter = trio.CapacityLimiter(_CONTROL_THREADS)
 
@@ -77,7 +68,7 @@ class BucketStore:
         path, client = self._path(key), self._client("read")
 
         def fetch() -> memoryview:
-            return memoryview(_get(client, path, byte_range, if_match).bytes())
+            return memoryview(get_part(client, path, byte_range, if_match).bytes())
 
         answer = await self._call(fetch, key, self._read_limiter)
         if answer.nbytes != byte_range.size_bytes:
@@ -91,7 +82,7 @@ class BucketStore:
         relay = Relay(deliver, chunks_ahead=_CHUNKS_AHEAD)
 
         def fetch() -> None:
-            for chunk in _get(client, path, byte_range, if_match).stream(min_chunk_size=_CHUNK_SIZE_BYTES):
+            for chunk in get_part(client, path, byte_range, if_match).stream(min_chunk_size=_CHUNK_SIZE_BYTES):
                 if not relay.send(memoryview(chunk)):
                     return
 
@@ -260,63 +251,12 @@ class BucketStore:
             )
         return error_of(answer, where=self.url, key=key)
 
-    def _client(self, purpose: _Purpose) -> S3Store:
+    def _client(self, purpose: Purpose) -> S3Store:
         """Clients are made at first use (5 ms, the first 20 ms): a process that only reads makes one."""
         client = self._clients.get(purpose)
         if client is None:
-            client = self._clients[purpose] = _make_client(self.address, purpose)
+            client = self._clients[purpose] = make_client(self.address, purpose)
         return client
-
-
-def _make_client(address: BucketAddress, purpose: _Purpose) -> S3Store:
-    from obstore.store import S3Store
-
-    timeout_s = STALL_TIMEOUT_S if purpose == "read" else _WRITE_TIMEOUT_S
-    options: ClientConfig = {
-        "allow_http": address.endpoint.startswith("http://"),
-        "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
-        "read_timeout": timedelta(seconds=timeout_s),
-        "timeout": timedelta(hours=1),  # of a whole request; the default is 30 s, also for those that make progress
-        "pool_max_idle_per_host": str(_READ_THREADS),
-    }
-    credentials = address.credentials
-    keys: dict[str, Any] = {"skip_signature": credentials is None}
-    if isinstance(credentials, StaticCredentials):
-        keys["access_key_id"] = credentials.access_key_id
-        keys["secret_access_key"] = credentials.secret_access_key
-        if credentials.session_token is not None:
-            keys["session_token"] = credentials.session_token
-    elif credentials is not None:
-        keys["credential_provider"] = credentials
-    return S3Store(
-        address.bucket,
-        client_options=options,
-        retry_config={"max_retries": 6 if purpose == "upload" else 0, "retry_timeout": timedelta(seconds=60)},
-        region=address.region,
-        endpoint=address.endpoint,
-        aws_endpoint_url_s3=address.endpoint,  # else AWS_ENDPOINT_URL_S3 of the environment would win over `endpoint`
-        virtual_hosted_style_request=False,
-        request_payer=address.requester_pays,
-        disable_bulk_delete=True,  # a single DELETE works everywhere
-        conditional_put="etag",
-        **keys,
-    )
-
-
-def _get(client: S3Store, path: str, byte_range: ByteRange, if_match: str | None) -> GetResult:
-    """The answer to one GET, whose headers say that it is what was asked for. Runs in a worker thread."""
-    import obstore
-
-    # The ETag is compared here too: a server, or a cache before it, may ignore If-Match.
-    options: GetOptions = {"range": (byte_range.start, byte_range.stop)}
-    if if_match is not None:
-        options["if_match"] = if_match
-    result = obstore.get(client, path, options=options)
-    if if_match is not None and result.meta["e_tag"] != if_match:
-        raise ObjectChanged(f"{path} has ETag {result.meta['e_tag']} and not {if_match}")
-    if result.range != tuple(byte_range):
-        raise StoreRefused(f"{path}: bytes {result.range} came instead of {tuple(byte_range)}")
-    return result
 
 
 async def _take(chunks: AsyncIterator[Buffer], size_bytes: int) -> tuple[bytearray, bool]:

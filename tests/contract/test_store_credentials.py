@@ -36,9 +36,7 @@ async def write_and_read(settings: StoreSettings) -> None:
 
 
 @on_trio
-async def test_keys_of_the_environment_need_no_aiobotocore(
-    s3_moto: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_keys_of_the_environment_need_no_aiobotocore(s3_moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gridfs.store.s3", None)
     await write_and_read(StoreSettings(s3_moto.store_url(), s3_moto.endpoint_url))
 

@@ -20,7 +20,7 @@ from gridfs.errors import (
     Unsupported,
 )
 from gridfs.model import ByteRange
-from gridfs.store import objects
+from gridfs.store import objects_client
 from gridfs.store.address import BucketAddress, StaticCredentials, is_addressable
 from gridfs.store.objects import BucketStore
 from gridfs.store.retry import RetryPolicy
@@ -72,7 +72,7 @@ ANSWERS: list[tuple[str, Answer, type[GridfsError], str]] = [
 async def test_a_read_that_fails_says_how(
     answer: Answer, expected: type[GridfsError], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "STALL_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(objects_client, "STALL_TIMEOUT_S", 0.3)
     delivered = bytearray()
     with stub_s3(answer) as stub:
         store = store_at(stub.endpoint_url)

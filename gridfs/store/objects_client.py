@@ -1,0 +1,81 @@
+"""Makes the clients of a bucket, and asks for a part of an object.
+
+A connection that delivers nothing for STALL_TIMEOUT_S fails: obstore's `read_timeout` is such a timer, and it also runs
+while a request waits for its answer, so uploads have clients of their own with a longer one. Retries are ours
+(store/retry.py), but for the parts of multipart uploads.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from gridfs.errors import ObjectChanged, StoreRefused
+from gridfs.model import ByteRange
+from gridfs.store.address import BucketAddress, StaticCredentials
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, GetResult
+    from obstore.store import ClientConfig, S3Store
+
+Purpose: TypeAlias = Literal["read", "write", "upload"]
+"""Of a client: `write` puts in one piece and is never repeated by obstore, `upload` puts in parts."""
+
+CONNECT_TIMEOUT_S = 2
+STALL_TIMEOUT_S = 5
+"""Nothing received for so long; S3 answers within 1 s at p99.9, and a read has 20 s in all."""
+_WRITE_TIMEOUT_S = 60
+"""Of a put: the server is silent until it has the whole body, 64 MiB at 1 MB/s."""
+READ_THREADS = 128
+"""And so connections that are kept: as many as the store's limit of requests (store/trace.py)."""
+
+
+def make_client(address: BucketAddress, purpose: Purpose) -> S3Store:
+    from obstore.store import S3Store
+
+    timeout_s = STALL_TIMEOUT_S if purpose == "read" else _WRITE_TIMEOUT_S
+    options: ClientConfig = {
+        "allow_http": address.endpoint.startswith("http://"),
+        "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
+        "read_timeout": timedelta(seconds=timeout_s),
+        "timeout": timedelta(hours=1),  # of a whole request; the default is 30 s, also for those that make progress
+        "pool_max_idle_per_host": str(READ_THREADS),
+    }
+    credentials = address.credentials
+    keys: dict[str, Any] = {"skip_signature": credentials is None}
+    if isinstance(credentials, StaticCredentials):
+        keys["access_key_id"] = credentials.access_key_id
+        keys["secret_access_key"] = credentials.secret_access_key
+        if credentials.session_token is not None:
+            keys["session_token"] = credentials.session_token
+    elif credentials is not None:
+        keys["credential_provider"] = credentials
+    return S3Store(
+        address.bucket,
+        client_options=options,
+        retry_config={"max_retries": 6 if purpose == "upload" else 0, "retry_timeout": timedelta(seconds=60)},
+        region=address.region,
+        endpoint=address.endpoint,
+        aws_endpoint_url_s3=address.endpoint,  # else AWS_ENDPOINT_URL_S3 of the environment would win over `endpoint`
+        virtual_hosted_style_request=False,
+        request_payer=address.requester_pays,
+        disable_bulk_delete=True,  # a single DELETE works everywhere
+        conditional_put="etag",
+        **keys,
+    )
+
+
+def get_part(client: S3Store, path: str, byte_range: ByteRange, if_match: str | None) -> GetResult:
+    """The answer to one GET, whose headers say that it is what was asked for. Runs in a worker thread."""
+    import obstore
+
+    # The ETag is compared here too: a server, or a cache before it, may ignore If-Match.
+    options: GetOptions = {"range": (byte_range.start, byte_range.stop)}
+    if if_match is not None:
+        options["if_match"] = if_match
+    result = obstore.get(client, path, options=options)
+    if if_match is not None and result.meta["e_tag"] != if_match:
+        raise ObjectChanged(f"{path} has ETag {result.meta['e_tag']} and not {if_match}")
+    if result.range != tuple(byte_range):
+        raise StoreRefused(f"{path}: bytes {result.range} came instead of {tuple(byte_range)}")
+    return result
