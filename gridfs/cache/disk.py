@@ -20,6 +20,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ from gridfs.cache.handles import OpenSegments
 from gridfs.cache.locality import file_system_of, is_network
 from gridfs.cache.memory import Part
 from gridfs.cache.segment import FORMAT_VERSION, Geometry, Mismatch, Segment, blocks_per_segment, close_all
-from gridfs.config import MIB, CacheSettings, ensure_private
+from gridfs.config import MIB, PART_SIZE_BYTES, CacheSettings, ensure_private
 from gridfs.errors import Unsupported
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,12 @@ WRITERS = 2
 
 READERS = 32
 """Threads that wait for the disk: what an SSD answers at once. Not trio's shared 40, which others need."""
+
+WRITE_AFTER_S = 0.005
+"""Between taking a part and writing it: the reader's answer goes first, and small parts gather for one turn of a
+thread. Two writers with parts of 8 MiB still write 3 GB/s."""
+
+BATCH_BYTES = PART_SIZE_BYTES
 
 QUEUE_LIMIT_BYTES = 64 * MIB
 """Parts waiting to be written; they are pinned in memory. A reader with a larger budget raises it (`limit_queue`)."""
@@ -212,37 +219,53 @@ class DiskCache:
             if not self._queue:
                 await self._parked.park()
                 continue
-            item = self._queue.popleft()
+            await trio.sleep(WRITE_AFTER_S)
+            batch: list[_Write] = []
+            while self._queue and sum(item.span.size_bytes for item in batch) < BATCH_BYTES:
+                batch.append(self._queue.popleft())
             try:
-                await self._write(item)
+                await self._write(batch)
             except OSError as error:
                 self._turn_off(error)
             finally:
-                self._queued_bytes -= item.span.size_bytes
-                item.on_written()
+                for item in batch:
+                    self._queued_bytes -= item.span.size_bytes
+                    item.on_written()
                 self._written.unpark_all()
 
-    async def _write(self, item: _Write) -> None:
-        span = item.span
-        if not self._fits(span.size_bytes) and time.monotonic() >= self._no_room_until_s:
-            await self._make_room(span.size_bytes)
-            if not self._fits(span.size_bytes):
-                self._no_room_until_s = time.monotonic() + NO_ROOM_FOR_S
-        if self._off_reason is not None or not self._fits(span.size_bytes):
-            self._dropped_bytes += span.size_bytes
-            return
+    async def _write(self, batch: Sequence[_Write]) -> None:
+        """Writes those of *batch* that fit, in one turn of a thread."""
+        with ExitStack() as stack:
+            jobs = []
+            for item in batch:
+                span = item.span
+                await self._find_room(span.size_bytes)
+                segment = self._segment_to_write(span) if self._off_reason is None else None
+                if segment is None or not self._fits(span.size_bytes):
+                    self._dropped_bytes += span.size_bytes
+                    continue
+                stack.enter_context(self._segments.using(segment))
+                jobs.append(partial(segment.write, span, item.part.buffer, item.checksums, item.part.area))
+                self._unmeasured_bytes += span.size_bytes
+                self._written_bytes += span.size_bytes
+            if jobs:
+                await trio.to_thread.run_sync(_do_all, jobs, limiter=self._writer_threads)
+
+    def _segment_to_write(self, span: Span) -> Segment | None:
         segment = self._segments.get(span)
         if segment is None or segment.unlinked:
             geometry = Geometry.of(span)
             segment = Segment.open(self._segments.path(geometry), geometry, create=True)
-            if segment is None:
-                return
-            self._segments.add(segment)
-        with self._segments.using(segment):
-            write = partial(segment.write, span, item.part.buffer, item.checksums, item.part.area)
-            await trio.to_thread.run_sync(write, limiter=self._writer_threads)
-        self._unmeasured_bytes += span.size_bytes
-        self._written_bytes += span.size_bytes
+            if segment is not None:
+                self._segments.add(segment)
+        return segment
+
+    async def _find_room(self, size_bytes: int) -> None:
+        if self._fits(size_bytes) or time.monotonic() < self._no_room_until_s:
+            return
+        await self._make_room(size_bytes)
+        if not self._fits(size_bytes):
+            self._no_room_until_s = time.monotonic() + NO_ROOM_FOR_S
 
     def _fits(self, size_bytes: int) -> bool:
         """Whether so much may be written without another look at the directory. What is queued comes later."""
@@ -317,3 +340,8 @@ class DiskCache:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         self._off_reason = f"{'the disk is full' if full else 'the disk fails'}: {error}"
         logger.error("the disk cache in %s is turned off, %s", self.directory, self._off_reason)
+
+
+def _do_all(jobs: Sequence[Callable[[], None]]) -> None:
+    for job in jobs:
+        job()

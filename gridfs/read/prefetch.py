@@ -8,7 +8,7 @@ several requests at once), refilled when half of it is used, and capped by a sha
 streams divide.
 
 Dense-random. Reads that continue no stream are counted by region of the tape (64 MiB: a pack, or as many small objects
-of a bucket). Once at least four misses in a region have asked for a sixteenth of it, the rest is wanted too, behind
+of a bucket). Once at least four misses in a region have asked for an eighth of it, the rest is wanted too, behind
 everything that someone waits for: a shuffled epoch gets there with its first files, and looking up some places in a
 large file does not (docs/decisions/dense-random.md). Whether such a fill is allowed is a rule of its own (`may_fill`):
 only while what the version still lacks fits the cache without evicting anything. Simulated over shuffled epochs, a
@@ -42,8 +42,8 @@ among random reads some follow another by chance, and with slack such a stream w
 quarter of all bytes fetched in a shuffled epoch)."""
 
 MISSES_BEFORE_FILL = 4
-DENSE_SHARE = 1 / 16
-"""Of a region, what misses must have asked for: 4 MiB. Random reads of 256 KiB in a large file took 6 times as long
+DENSE_SHARE = 1 / 8
+"""Of a region, what misses must have asked for: 8 MiB. Random reads of 256 KiB in a large file took 6 times as long
 when the fourth miss filled its region of 64 MiB."""
 
 REGION_LIMIT = 4096

@@ -125,24 +125,24 @@ def random_misses(subject: Prefetcher, count: int, blocks: int) -> list[Want]:
     return [want for first in starts for want in subject.observe(first, first + blocks, Outcome.MISS)]
 
 
-def test_misses_of_a_sixteenth_of_a_pack_want_the_rest_of_it_once() -> None:
-    assert not random_misses(prefetcher(), 15, 2)
-    assert random_misses(prefetcher(), 16, 2) == [Want(Run(0, 512), Priority.FILL, 8 * MIB)]
-    assert len(random_misses(prefetcher(), 40, 2)) == 1
+def test_misses_of_an_eighth_of_a_pack_want_the_rest_of_it_once() -> None:
+    assert not random_misses(prefetcher(), 31, 2)
+    assert random_misses(prefetcher(), 32, 2) == [Want(Run(0, 512), Priority.FILL, 8 * MIB)]
+    assert len(random_misses(prefetcher(), 60, 2)) == 1
 
 
 def test_three_misses_are_no_pattern_however_large() -> None:
-    assert not random_misses(prefetcher(), 3, 40)
-    assert random_misses(prefetcher(), 4, 40)
+    assert not random_misses(prefetcher(), 3, 60)
+    assert random_misses(prefetcher(), 4, 30)
 
 
 def test_a_denied_fill_may_be_asked_for_again_by_as_many_misses() -> None:
     subject = prefetcher()
-    (want,) = random_misses(subject, 16, 2)
+    (want,) = random_misses(subject, 32, 2)
     assert subject.is_dense(want.run.first)
     subject.deny(want.run)
     assert not subject.is_dense(want.run.first)
-    assert len(random_misses(subject, 40, 2)) <= 3
+    assert len(random_misses(subject, 64, 2)) <= 3
 
 
 def test_hits_and_waits_are_no_misses() -> None:
