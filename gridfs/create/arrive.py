@@ -79,6 +79,7 @@ class Arriving:
 
     async def run(self, source: StreamedSource) -> None:
         """Returns when all is durable but for the store's final sync."""
+        await trio.to_thread.run_sync(self._journal.index_contents)
         for _ in range(BUFFERS):
             self._free_out.send_nowait(bytearray())
         with single_error():

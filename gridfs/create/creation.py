@@ -34,7 +34,7 @@ from gridfs.create.opening import bucket_of, opened_source
 from gridfs.create.progress import Progress
 from gridfs.create.protection import Protection, forget_what_is_gone, protected
 from gridfs.create.publish import Publisher, PublishSettings
-from gridfs.create.request import CreateRequest
+from gridfs.create.request import CreateRequest, SourceKind
 from gridfs.create.reuse import learn, take_over
 from gridfs.create.source import Source, SourceTotals, StreamedSource
 from gridfs.create.workplace import claimed, discard
@@ -252,7 +252,8 @@ class _Creation:
             listed = ", ".join(f"{count} {reason}" for reason, count in counts)
             raise SourceProblem(
                 f"{self._source.label} can't be kept whole: {listed}; the first is {os.fsdecode(first.name)!r}",
-                remedy="leave --strict out to go on without them, or name them by --exclude",
+                remedy="leave --strict out to go on without them"
+                + (", or name them by --exclude" if self._request.kind is SourceKind.BUCKET else ""),
             )
 
     def _refuse_empty(self) -> None:

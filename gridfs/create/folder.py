@@ -32,6 +32,8 @@ _SPECIAL = {stat.S_IFSOCK: "socket", stat.S_IFIFO: "fifo", stat.S_IFCHR: "device
 _READ_ALL = 0o444
 """Then nobody needs to be asked; an ACL that says otherwise shows when the file is read."""
 _ACLS = frozenset({"system.posix_acl_access", "system.posix_acl_default"})
+_LONGEST_PATH = 1000
+"""In characters; the kernel takes 4095 bytes, and a character has up to four."""
 _LABELS = frozenset({"security.selinux", "security.ima", "security.evm"})
 """Put on every file by the machine's own policy: no property of the dataset."""
 
@@ -118,7 +120,7 @@ class FolderSource:
 
     def _scan(self, listing: Listing) -> None:
         with self._beneath() as beneath:
-            _Scan(beneath, listing, self._leave_out, self._skip_unreadable, self.label).run(self._only)
+            _Scan(beneath, listing, self._leave_out, self._skip_unreadable, str(self._root)).run(self._only)
 
     def _read(self, wanted: Sequence[Wanted]) -> list[Reading]:
         with self._beneath() as beneath:
@@ -147,13 +149,13 @@ class _Scan:
     """One walk through the folder."""
 
     def __init__(
-        self, beneath: Beneath, listing: Listing, leave_out: set[tuple[int, int]], skip_unreadable: bool, label: str
+        self, beneath: Beneath, listing: Listing, leave_out: set[tuple[int, int]], skip_unreadable: bool, root: str
     ) -> None:
         self._beneath = beneath
         self._listing = listing
         self._leave_out = leave_out
         self._skip_unreadable = skip_unreadable
-        self._label = label
+        self._root = root
         self._pending: list[bytes] = []
         self._refused: list[tuple[bytes, str]] = []
         """The first unreadable one and, in its place, how many more."""
@@ -175,7 +177,7 @@ class _Scan:
             path, cause = self._refused[0]
             more = f" (and {self._refused_count - 1} more)" if self._refused_count > 1 else ""
             raise SourceProblem(
-                f"{self._label}/{os.fsdecode(path)} can't be read: {cause}{more}",
+                f"{self._root}/{os.fsdecode(path)} can't be read: {cause}{more}",
                 remedy="make it readable, or leave such files out by --skip-unreadable",
             )
 
@@ -222,11 +224,16 @@ class _Scan:
             self._listing.add_problem(Problem(_SPECIAL.get(kind, "special"), path))
             return
         if kind != stat.S_IFLNK:
-            self._attributes(directory, name, path)
+            self._attributes(directory, name, path, locator or path)
 
-    def _attributes(self, directory: int, name: str, path: bytes) -> None:
+    def _attributes(self, directory: int, name: str, path: bytes, place: bytes) -> None:
+        # By the full path: 1.3 us, through /proc 3.6 us. That someone may swap a directory meanwhile matters only to
+        # the report.
+        full = f"{self._root}/{os.fsdecode(place)}"
+        if len(full) > _LONGEST_PATH:
+            full = f"/proc/self/fd/{directory}/{name}"
         try:
-            names = os.listxattr(f"/proc/self/fd/{directory}/{name}", follow_symlinks=False)
+            names = os.listxattr(full, follow_symlinks=False)
         except (OSError, AttributeError):  # a file system or a system (macOS) without them
             return
         if names:

@@ -24,6 +24,7 @@ from pathlib import Path
 from gridfs.create.journal_schema import (
     BASE,
     DURABLE,
+    INDEX_CONTENTS,
     PENDING,
     ROWS,
     SCHEMA,
@@ -192,6 +193,11 @@ class Journal:
         )
         return [path_of(*row) for row in missing]
 
+    def index_contents(self) -> None:
+        """To be called before `find_content` and `knows_size`, which are slow without it."""
+        for statement in INDEX_CONTENTS.strip().splitlines():
+            self._connection.execute(statement)
+
     def find_content(self, sha256: bytes) -> int | None:
         """Content with this hash."""
         row = self._connection.execute("SELECT id FROM content WHERE sha256 = ? LIMIT 1", (sha256,)).fetchone()
@@ -282,11 +288,16 @@ class Journal:
 
     def forget_contents_of(self, objects: Collection[int]) -> None:
         """No file has its content in these objects any more, and no file will be given it."""
-        for number in objects:
-            self._connection.execute(
-                "UPDATE found SET content = NULL WHERE content IN (SELECT id FROM content WHERE object = ?)", (number,)
-            )
-            self._connection.execute("DELETE FROM content WHERE object = ?", (number,))
+        if not objects:
+            return
+        execute = self._connection.execute
+        execute("DELETE FROM gone")
+        self._connection.executemany("INSERT INTO gone VALUES (?)", [(number,) for number in objects])
+        execute(
+            "UPDATE found SET content = NULL WHERE content IN"
+            " (SELECT id FROM content WHERE object IN (SELECT object FROM gone))"
+        )
+        execute("DELETE FROM content WHERE object IN (SELECT object FROM gone)")
 
     def forget_objects(self, objects: Collection[int]) -> None:
         """These objects are gone, or will never be; this is committed."""

@@ -15,7 +15,6 @@ CREATE TABLE IF NOT EXISTS found(
     directory BLOB NOT NULL, name BLOB NOT NULL, kind INTEGER NOT NULL, mode INTEGER NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL, target BLOB, stamp BLOB NOT NULL, locator BLOB NOT NULL, same_as BLOB, etag TEXT,
     content INTEGER, scan INTEGER NOT NULL, PRIMARY KEY(directory, name)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS found_by_content ON found(content) WHERE content IS NOT NULL;
 CREATE INDEX IF NOT EXISTS found_by_same_as ON found(same_as, content) WHERE same_as IS NOT NULL;
 CREATE TABLE IF NOT EXISTS object(
     number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, checksums BLOB NOT NULL,
@@ -23,12 +22,17 @@ CREATE TABLE IF NOT EXISTS object(
 CREATE TABLE IF NOT EXISTS content(
     id INTEGER PRIMARY KEY, sha256 BLOB NOT NULL, size INTEGER NOT NULL, object INTEGER NOT NULL,
     offset INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS content_by_hash ON content(sha256);
-CREATE INDEX IF NOT EXISTS content_by_object ON content(object);
-CREATE INDEX IF NOT EXISTS content_by_size ON content(size);
+CREATE TEMP TABLE IF NOT EXISTS gone(object INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS problem(
     scan INTEGER NOT NULL, reason TEXT NOT NULL, name BLOB NOT NULL, detail TEXT NOT NULL);
 """
+
+INDEX_CONTENTS = """
+CREATE INDEX IF NOT EXISTS content_by_hash ON content(sha256);
+CREATE INDEX IF NOT EXISTS content_by_size ON content(size);
+"""
+"""Made when contents are first looked for: sorting once is faster than a million insertions, and a version of which
+nothing changed looks for none."""
 
 UPSERT = """
 INSERT INTO found VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)

@@ -70,6 +70,7 @@ class Publisher:
 
     async def run(self) -> None:
         """Returns when all is durable but for the store's final sync. Raises SourceProblem, StoreUnavailable, ..."""
+        await trio.to_thread.run_sync(self._journal.index_contents)
         await self._pass(self._journal.unread())
         for attempt in range(2, ATTEMPTS + 1):
             again, self._again = self._again, []
