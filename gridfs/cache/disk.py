@@ -26,12 +26,12 @@ from typing import NamedTuple
 
 import trio
 
-from gridfs.cache import evict
 from gridfs.cache.base import Checksums, DiskStatistics, Span
 from gridfs.cache.handles import OpenSegments
 from gridfs.cache.locality import file_system_of, is_network
 from gridfs.cache.memory import Part
-from gridfs.cache.segment import FORMAT_VERSION, Geometry, Mismatch, Segment, blocks_per_segment, close_all
+from gridfs.cache.segment import FORMAT_VERSION, Geometry, Mismatch, Segment, blocks_per_segment
+from gridfs.cache.space import Space
 from gridfs.config import MIB, PART_SIZE_BYTES, CacheSettings, ensure_private
 from gridfs.errors import Unsupported
 
@@ -58,14 +58,8 @@ TABLE_FRESH_S = 1.0
 TOUCH_EVERY_S = 10.0
 """Recency is recorded this exactly; finer would be a write to the inode for each read."""
 
-NO_ROOM_FOR_S = 5.0
-"""When even eviction made no room (others fill the disk, or evict at this moment), the next look is this much later."""
-
 LET_GO_EVERY_S = 30.0
 """How often the segments are closed that another daemon has evicted; until then they take their space."""
-
-MEASURE_EVERY_BYTES = 256 * MIB
-"""Written by this process between two looks at the directory: others write too, and other things fill the disk."""
 
 
 class _Write(NamedTuple):
@@ -90,7 +84,6 @@ class DiskCache:
                 remedy="name one on a local disk with --cache-dir",
             )
         self._segments = OpenSegments(os.fspath(self.directory / str(FORMAT_VERSION)))
-        self._max_size_bytes = settings.max_size_bytes
         self._queue: deque[_Write] = deque()
         self._queue_limit_bytes = queue_limit_bytes
         self._queued_bytes = 0
@@ -98,16 +91,13 @@ class DiskCache:
         self._written = trio.lowlevel.ParkingLot()
         self._reader_threads = trio.CapacityLimiter(READERS)
         self._writer_threads = trio.CapacityLimiter(WRITERS)
-        self._usage = evict.Usage(0, 0, 0)
-        self._unmeasured_bytes = 0
-        self._evicting = trio.Lock()
+        self._space = Space(self.directory, settings.max_size_bytes, self._segments, self._writer_threads)
+        self._measured = trio.Event()
         self._off_reason = "its size is 0" if settings.max_size_bytes == 0 else None
-        self._no_room_until_s = 0.0
         self._read_bytes = 0
         self._written_bytes = 0
         self._dropped_bytes = 0
         self._mismatches = 0
-        self._evicted_segments = 0
 
     def present(self, span: Span) -> int:
         segment = self._segment(span)
@@ -161,6 +151,10 @@ class DiskCache:
         """How much may wait to be written. Kept in memory, it is part of the reader's budget."""
         self._queue_limit_bytes = size_bytes
 
+    async def wait_until_measured(self) -> None:
+        """Returns when `room_bytes` is known; until then it is 0."""
+        await self._measured.wait()
+
     async def wait_for_queue(self, size_bytes: int) -> None:
         """Returns when *size_bytes* more may be queued, or when the tier is off; a part larger than the queue needs
         none.
@@ -180,39 +174,44 @@ class DiskCache:
         return segment is not None and segment.present(part.first_block, part.stop_block) == wanted
 
     def room_bytes(self) -> int:
-        return max(0, self._usage.room_bytes - self._unmeasured_bytes - self._queued_bytes)
+        return max(0, self._space.room_bytes - self._queued_bytes)
 
     def statistics(self) -> DiskStatistics:
         return DiskStatistics(
             directory=os.fspath(self.directory),
             active=self._off_reason is None,
             reason=self._off_reason,
-            limit_bytes=self._usage.limit_bytes,
-            used_bytes=self._usage.used_bytes + self._unmeasured_bytes,
+            limit_bytes=self._space.limit_bytes,
+            used_bytes=self._space.used_bytes,
             read_bytes=self._read_bytes,
             written_bytes=self._written_bytes,
             dropped_bytes=self._dropped_bytes,
             queued_bytes=self._queued_bytes,
             mismatches=self._mismatches,
-            evicted_segments=self._evicted_segments,
+            evicted_segments=self._space.evicted_segments,
         )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Writes what `keep` took and evicts, until cancelled; then closes its files."""
         try:
-            await self._make_room(0)
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_space, name="cache space")
                 for number in range(WRITERS):
                     nursery.start_soon(self._write_queued, name=f"cache writer {number}")
-                nursery.start_soon(self._let_go, name="evicted segments")
                 task_status.started()
         finally:
             self._segments.close()
 
-    async def _let_go(self) -> None:
+    async def _watch_space(self) -> None:
+        """The first look, for which a mount does not wait; then what others have evicted is let go of."""
+        try:
+            await self._space.look(0)
+        except OSError as error:
+            self._turn_off(error)
+        self._measured.set()
         while True:
             await trio.sleep(LET_GO_EVERY_S)
-            await trio.to_thread.run_sync(close_all, self._segments.take_unlinked(), limiter=self._writer_threads)
+            await self._space.let_go()
 
     async def _write_queued(self) -> None:
         while True:
@@ -239,14 +238,14 @@ class DiskCache:
             jobs = []
             for item in batch:
                 span = item.span
-                await self._find_room(span.size_bytes)
-                segment = self._segment_to_write(span) if self._off_reason is None else None
-                if segment is None or not self._fits(span.size_bytes):
+                fits = self._off_reason is None and await self._space.find(span.size_bytes)
+                segment = self._segment_to_write(span) if fits else None
+                if segment is None:
                     self._dropped_bytes += span.size_bytes
                     continue
                 stack.enter_context(self._segments.using(segment))
                 jobs.append(partial(segment.write, span, item.part.buffer, item.checksums, item.part.area))
-                self._unmeasured_bytes += span.size_bytes
+                self._space.took(span.size_bytes)
                 self._written_bytes += span.size_bytes
             if jobs:
                 await trio.to_thread.run_sync(_do_all, jobs, limiter=self._writer_threads)
@@ -259,34 +258,6 @@ class DiskCache:
             if segment is not None:
                 self._segments.add(segment)
         return segment
-
-    async def _find_room(self, size_bytes: int) -> None:
-        if self._fits(size_bytes) or time.monotonic() < self._no_room_until_s:
-            return
-        await self._make_room(size_bytes)
-        if not self._fits(size_bytes):
-            self._no_room_until_s = time.monotonic() + NO_ROOM_FOR_S
-
-    def _fits(self, size_bytes: int) -> bool:
-        """Whether so much may be written without another look at the directory. What is queued comes later."""
-        room_bytes = self._usage.room_bytes - self._unmeasured_bytes
-        return size_bytes <= room_bytes and self._unmeasured_bytes <= MEASURE_EVERY_BYTES
-
-    async def _make_room(self, wanted_bytes: int) -> None:
-        """Measures the cache, and evicts if *wanted_bytes* do not fit; one task at a time."""
-        async with self._evicting:
-            if wanted_bytes and self._fits(wanted_bytes):
-                return  # another task has made room meanwhile
-            look = partial(evict.evict, self.directory, self._max_size_bytes, wanted_bytes)
-            try:
-                self._usage, removed = await trio.to_thread.run_sync(look, limiter=self._writer_threads)
-            except OSError as error:
-                self._turn_off(error)
-                return
-            self._unmeasured_bytes = 0
-            self._evicted_segments += len(removed)
-            unlinked = self._segments.take_unlinked()
-            await trio.to_thread.run_sync(close_all, unlinked, limiter=self._writer_threads)
 
     def _segment(self, span: Span) -> Segment | None:
         if self._off_reason is not None:

@@ -36,6 +36,10 @@ class DiskTier(BlockCache, Protocol):
         """How much may wait to be written."""
         ...
 
+    async def wait_until_measured(self) -> None:
+        """Returns when its room is known."""
+        ...
+
     async def wait_for_queue(self, size_bytes: int) -> None:
         """Returns when so much more may wait, or when the tier is off."""
         ...
@@ -102,6 +106,11 @@ class TieredCache:
         """How much of the memory may be parts that wait to be written to disk."""
         if self.disk is not None:
             self.disk.limit_queue(size_bytes)
+
+    async def wait_until_measured(self) -> None:
+        """Returns when `room_bytes` is known."""
+        if self.disk is not None:
+            await self.disk.wait_until_measured()
 
     async def wait_for_queue(self, size_bytes: int) -> None:
         """Returns when the disk tier may be given so much more; at once where there is none."""

@@ -55,6 +55,7 @@ async def measure(layout: Layout, cache: TieredCache, tape: Run | None = None) -
 
 async def warm(layout: Layout, cache: TieredCache, background: Background, on_advance: Callable[[int], object]) -> None:
     """Fetches what is lacking, as far as it fits; *on_advance* is told the bytes of the tape that are behind it."""
+    await cache.wait_until_measured()
     block_size, block_count = layout.info.block_size_bytes, layout.info.block_count
     step = max(1, PACK_SIZE_BYTES // block_size)
     limiter = trio.CapacityLimiter(PACKS_AHEAD)

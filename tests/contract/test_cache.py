@@ -157,6 +157,7 @@ async def test_a_segment_that_vanishes_is_written_anew(open_cache: Open, tmp_pat
 @on_trio
 async def test_it_says_how_much_room_there_is(open_cache: Open) -> None:
     async with running(open_cache()) as cache:
+        await cache.wait_until_measured()  # type: ignore[attr-defined]
         before = cache.room_bytes()
         await keep(cache, span(0, 64))
         assert before - cache.room_bytes() == pytest.approx(64 * BLOCK, rel=0.01)
