@@ -56,7 +56,9 @@ def bench(
     try:
         result = measure(where, Limits(files, seconds, seed), _show_step if steps else lambda text: None)
     except ValueError as error:
-        raise InvalidInput(f"'{directory}' can't be measured: {error}") from error
+        raise InvalidInput(
+            f"'{directory}' can't be measured: {error}", remedy="name the directory that holds the files"
+        ) from error
     except OSError as error:
         named = f"'{directory}' can't be measured: {error.strerror}"
         if error.filename is not None:

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import trio
 
-from gridfs.errors import InvalidInput, ObjectExists, Unsupported
+from gridfs.errors import AccessDenied, InvalidInput, ObjectExists, Unsupported
 from gridfs.model import Buffer, ByteRange
 from gridfs.store.base import Deliver, ObjectHead
 from gridfs.store.directory_files import (
@@ -217,8 +217,15 @@ class DirectoryStore:
         if directory.is_dir():
             return
         self._make_directories(directory.parent)
-        with suppress(FileExistsError):
+        try:
             directory.mkdir()
+        except FileExistsError:
+            pass
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise AccessDenied(
+                f"{directory} can't be made in the store {self.url}: {error.strerror}",
+                remedy="choose a store elsewhere by --store",
+            ) from error
         self._unsynced.add(directory.parent)
 
     def _remove(self, path: Path) -> None:

@@ -129,6 +129,13 @@ def test_errors_of_the_file_system(code: int, expected: type[Exception]) -> None
 
 
 @on_trio
+async def test_a_store_below_a_file_is_named_as_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AccessDenied, match=r"file/store can't be made in the store .*--store"):
+        await DirectoryStore(tmp_path / "file" / "store").put("k", b"x")
+
+
+@on_trio
 async def test_keys_do_not_lead_out_of_the_root(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "store")
     (tmp_path / "secret").write_bytes(b"secret")
