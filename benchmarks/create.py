@@ -1,10 +1,10 @@
 """Speed and memory of creations, as ratios within one run.
 
-    python benchmarks/create.py            (some minutes; needs 15 GB in --dir; Ceph, which takes 7 GB of memory)
+    python benchmarks/create.py            (some minutes; needs 8 GB in --dir; Ceph, which takes 4 GB of memory)
 
     small files     10,000 files of 110 KiB into a directory store, beside `cp -r`, both followed by `sync`
     one large file  2 GiB, beside `cp`, both followed by `sync`
-    second version  of 50,000 files of 110 KiB with 1 % of them changed, beside the first version of them, on a real S3
+    second version  of 20,000 files of 110 KiB with 1 % of them changed, beside the first version of them, on a real S3
                     server (Ceph, in memory); in a directory store too, where the first is as fast as the disk. A
                     version of nothing but old files costs 0.5 s and 40 us a file.
     .tar.gz         of the small files from an HTTP server, beside `gzip -dc | tar t` of the same file
@@ -35,7 +35,7 @@ from tests.support.s3 import ceph_server
 FILES, FILE_BYTES, FILES_A_DIRECTORY = 10_000, 110 * 1024, 100
 LARGE_BYTES = 2 << 30
 ROUNDS = 3
-VERSIONED_FILES = 50_000
+VERSIONED_FILES = 20_000
 RESIDENT_LIMIT_MIB = 300
 
 
