@@ -109,6 +109,11 @@ class Fetcher(Carrier):
         if held is not None:
             yield held
 
+    def not_in_memory(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
+        """What of *run* is neither in memory nor on its way; what is on disk apart from what is not."""
+        for gap in lacking(run, lambda block: self.known(obj, block)):
+            yield from self._cuts(obj, gap)
+
     def takeable(self, obj: ObjectRecord, run: Run) -> Run | None:
         """What of *run* a background flight may fetch now: from its first lacking block to one on its way."""
         identity, first, stop = obj.identity, None, run.first
