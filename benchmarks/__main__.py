@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.model import Record
@@ -36,6 +37,7 @@ def main() -> int:
     letters = [workload.letter for workload in WORKLOADS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="gridfs beside what people use instead.")
     parser.add_argument("--only", default="", help=f"letters of workloads, of {','.join(letters)}")
+    parser.add_argument("--rounds", type=int, help="of everything (default: 3 of what is short, 2 of the rest)")
     parser.add_argument("--quick", action="store_true", help="little data, under a minute; its figures mean nothing")
     parser.add_argument(
         "--dir", type=Path, default=Path("/var/tmp/gridfs-bench"), help="the rivals' environment, and the data of a run"
@@ -58,6 +60,8 @@ def main() -> int:
 
         try:
             scale = QUICK if chosen.quick else FULL
+            if chosen.rounds is not None:
+                scale = replace(scale, rounds=chosen.rounds, slow_rounds=chosen.rounds)
             record = run(scale, wanted, chosen.dir, with_rivals=not chosen.quick, save=save)
         except Failed as error:
             print(f"benchmarks: {error}", file=sys.stderr)

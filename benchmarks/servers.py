@@ -212,7 +212,16 @@ def nginx(upstream: Server, directory: Path, root: Path) -> Iterator[Server]:
         NGINX_CONF.format(dir=directory, port=port, upstream=upstream.port, bucket=BUCKET, root=root)
     )
     os.chmod(directory, 0o755)
-    command = ["setpriv", "--pdeathsig", "TERM", program, "-e", "stderr", "-c", configuration]  # ends with this process
+    command: list[str | Path] = [
+        "setpriv",
+        "--pdeathsig",
+        "TERM",
+        program,
+        "-e",
+        "stderr",
+        "-c",
+        configuration,
+    ]  # ends with this process
     process = subprocess.Popen(
         command,
         start_new_session=True,

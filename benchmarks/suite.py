@@ -18,7 +18,7 @@ from types import FrameType
 from benchmarks import servers
 from benchmarks.bench import Bench
 from benchmarks.model import Record
-from benchmarks.processes import Failed
+from benchmarks.processes import Failed, page_cache
 from benchmarks.rivals import Rivals, install, versions
 from benchmarks.scale import Scale
 from benchmarks.subjects.base import remove
@@ -37,6 +37,7 @@ def run(scale: Scale, letters: list[str], place: Path, *, with_rivals: bool, sav
     if os.geteuid() != 0:
         raise Failed("the page cache can only be dropped by root: run it as root")
     record = Record()
+    page_cache.is_left_alone = not scale.drops_caches
     for number in ENDING:
         signal.signal(number, _interrupt)
     place.mkdir(parents=True, exist_ok=True)

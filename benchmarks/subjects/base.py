@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.data import Dataset
-from benchmarks.processes import Memory, drop_page_cache, watched
+from benchmarks.processes import Memory, page_cache, watched
 from benchmarks.servers import Server
 
 
@@ -62,7 +62,7 @@ def mounted(
         subject.forget()
     try:
         root, pid = subject.start(dataset.prefix, dataset.name, server, cache_limit_bytes=cache_limit_bytes)
-        drop_page_cache()
+        page_cache.drop()
         with watched(pid) as memory:
             yield Mounted(root, pid, memory)
     finally:

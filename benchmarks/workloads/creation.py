@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from benchmarks import servers
-from benchmarks.processes import Failed, drop_page_cache, run
+from benchmarks.processes import Failed, page_cache, run
 from benchmarks.servers import BUCKET
 from benchmarks.subjects.base import mounted, remove
 from benchmarks.subjects.gridfs import grid
@@ -41,7 +41,7 @@ def _into_bucket(bench: Bench, server: Server, dataset: Dataset, name: str, crea
     count, mib = len(dataset.files), dataset.size_bytes >> 20
     what = f"{count:,} files" if count > 1 else f"1 file of {mib} MiB"
     with bench.attempt("j", "rgw", name) as add:
-        drop_page_cache()
+        page_cache.drop()
         start = time.perf_counter()
         create(bench, server, dataset)
         elapsed = time.perf_counter() - start

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import LOCAL
-from benchmarks.processes import Failed, drop_page_cache, run
+from benchmarks.processes import Failed, page_cache, run
 from benchmarks.subjects.base import Subject, mounted
 from benchmarks.workloads.epochs import prepared
 
@@ -108,7 +108,7 @@ def _mount_to_byte(bench: Bench, subject: Subject, dataset: Dataset, *, keep_cac
     """
     if not keep_cache:
         subject.forget()
-        drop_page_cache()
+        page_cache.drop()
     try:
         start = time.perf_counter()
         root, _ = subject.start(dataset.prefix, dataset.name, bench.servers["rgw"], cache_limit_bytes=None)

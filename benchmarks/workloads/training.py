@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.bench import LOCAL
-from benchmarks.processes import drop_page_cache, run_job
+from benchmarks.processes import page_cache, run_job
 from benchmarks.servers import BUCKET, Server
 from benchmarks.subjects.base import Subject, mounted, remove
 from benchmarks.workloads.epochs import prepared
@@ -55,7 +55,7 @@ def _litdata(bench: Bench, server: Server, dataset: Dataset, workers: int, *, ca
     """A cold cache directory of its own; litData keeps its index of the bucket there, too."""
     directory: Path = bench.work / "litdata"
     remove(directory)
-    drop_page_cache()
+    page_cache.drop()
     options = {
         "bucket_url": f"s3://{BUCKET}/{dataset.prefix}",
         "cache_dir": str(directory),
