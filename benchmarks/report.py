@@ -85,7 +85,9 @@ def _goals(title: str, goals: Iterable[Goal], record: Record) -> str:
     rows = [f"### {title}\n", "| | goal | | gridfs | reference | ratio | |", "|---|---|---|---:|---:|---:|---|"]
     for verdict in (judge(goal, record) for goal in goals):
         goal, limit = verdict.goal, f"{verdict.goal.bound} {shown(verdict.goal.limit)} {verdict.goal.unit}"
-        figures = " | ".join(_maybe(value) for value in (verdict.ours, verdict.theirs, verdict.ratio))
+        is_ratio = goal.unit == "x"
+        shown_values = (verdict.ours, *((verdict.theirs, verdict.ratio) if is_ratio else (None, None)))
+        figures = " | ".join(_maybe(value) for value in shown_values)
         rows.append(f"| ({goal.workload}) | {goal.text} | {limit} | {figures} | {_judgement(verdict)} |")
     return "\n".join(rows) + "\n"
 
