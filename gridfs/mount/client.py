@@ -13,7 +13,7 @@ import errno
 import os
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from gridfs.config import CacheSettings, MountOptions, Paths, StoreSettings
@@ -24,6 +24,7 @@ from gridfs.mount.attach import new_spec, owner, share, start
 from gridfs.mount.handed_in import check as check_descriptor
 from gridfs.mount.handed_in import descriptor_of
 from gridfs.mount.holders import described, holders
+from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mountpoint import Target, absolute, default_target, is_disconnected, is_ours, prepared, refuse_other
 from gridfs.mount.mounts import current, top_at, uses_of
 from gridfs.mount.registry import Registry, key_of
@@ -84,6 +85,8 @@ def mount(request: MountRequest, paths: Paths) -> Path:
         return wanted
     key = key_of(request.store, version, request.options, owner())
     with prepared(request.path, version.name) as target, registry.starting(key) as lock:
+        if target.made:
+            leftovers_of(paths.runtime).note(PurePosixPath(target.path))
         usable = registry.usable(key, current()) if may_mount() and not request.foreground else []
         if any(share(registry, record, target.path, request.options) for record in usable):
             return target.path
@@ -137,6 +140,7 @@ def unmount(what: str, paths: Paths, *, lazy: bool = False) -> list[Path]:
         _hide(target, lazy=lazy)
         if of is not None and not _paths_of(of):
             _end(registry, of, LAZY_END_TIMEOUT_S if lazy else END_TIMEOUT_S)
+    leftovers_of(paths.runtime).sweep()
     return targets
 
 

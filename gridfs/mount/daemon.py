@@ -36,6 +36,7 @@ from gridfs.mount import control, registry, veil
 from gridfs.mount.assembly import OpenVersion, open_version
 from gridfs.mount.handed_in import descriptor_of
 from gridfs.mount.launch import failure_line, ready_line
+from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mounts import current, top_at, uses_of
 from gridfs.mount.native_errors import native_errors
 from gridfs.mount.requirements import may_mount
@@ -127,9 +128,8 @@ class Daemon:
         pyfuse3.close(unmount=False)  # first: nobody serves any more, and a request would be waited for in vain
         if not self._released:
             self._detach()
-        if self.spec.target_made and self.spec.target is not None:
-            with contextlib.suppress(OSError):  # someone else has mounted there, or put something in
-                self.spec.target.rmdir()
+        if self.spec.target_made:
+            leftovers_of(self.spec.directory.parent.parent).sweep()
 
     async def _become_ready(self, serving: trio.Nursery, descriptor: int, reports: bool) -> None:
         await serving.start(control.serve, self.spec.directory, self._answer, name="control")

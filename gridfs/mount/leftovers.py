@@ -1,4 +1,4 @@
-"""Directories that runs made on the host, and their removal after the last run that uses them.
+"""Directories that runs and mounts made on the host, and their removal after the last that uses them.
 
 A directory must not be removed while any run has a datastore mounted on it: rmdir(2) of a mountpoint of another
 namespace succeeds and takes the mount away there. So all of this happens under a lock, shared by runs from looking
@@ -42,12 +42,16 @@ class Leftovers:
                 stack.enter_context(_locked(root, fcntl.LOCK_SH))
             yield
 
+    def note(self, path: PurePosixPath) -> None:
+        """Says that *path* was made for a mount: once nobody has it mounted, `sweep` removes it."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._record(path).write_bytes(os.fsencode(path))
+
     def make(self, paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
         """Makes *paths*, while `attaching`; those that this call really made, for `leave_janitor`."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         new: list[PurePosixPath] = []
         for path in paths:
-            self._record(path).write_bytes(os.fsencode(path))
+            self.note(path)
             with contextlib.suppress(FileExistsError):  # another run was faster: its record and janitor stand
                 os.mkdir(path, 0o755)
                 new.append(path)
@@ -74,7 +78,10 @@ class Leftovers:
             os._exit(0)
 
     def sweep(self) -> None:
-        """Removes what earlier janitors were kept from removing, where no process uses it any more. Does not wait."""
+        """Removes what was made and no process has mounted any more, a run in its own namespace included.
+
+        Does not wait: what is in use stays for a later sweep.
+        """
         try:
             records = list(os.scandir(self._directory))
         except FileNotFoundError:
@@ -106,6 +113,11 @@ class Leftovers:
 
     def _record(self, path: PurePosixPath) -> Path:
         return self._directory / hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+
+
+def leftovers_of(runtime: Path) -> Leftovers:
+    """The records below a user's runtime directory."""
+    return Leftovers(runtime / "made")
 
 
 def _root_above(path: PurePosixPath) -> str:

@@ -29,6 +29,7 @@ from pathlib import Path
 from gridfs.config import MountOptions, StoreSettings, ensure_private
 from gridfs.locks import is_held, trying
 from gridfs.model import Version
+from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mounts import Mounted, current, top_at, uses_of
 from gridfs.mount.spec import SOURCE_PREFIX, MountRecord, from_json, to_json
 
@@ -155,9 +156,8 @@ class Registry:
         for mounted in [*left, *([hidden] if hidden is not None else [])]:
             if mounted.source.startswith(SOURCE_PREFIX):
                 detach(mounted.mountpoint)
-        if record is not None and record.target_made and record.target is not None:
-            with contextlib.suppress(OSError):  # not empty: no longer ours alone
-                record.target.rmdir()
+        if record is not None and record.target_made:
+            leftovers_of(self._directory.parent).sweep()
         remove_directory(directory)
 
     def clean_dead(self, detach: Callable[[Path], None]) -> list[MountRecord]:

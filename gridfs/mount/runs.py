@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from gridfs.config import ensure_private
 from gridfs.errors import InvalidInput, NotFound
-from gridfs.mount.leftovers import Leftovers
+from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.namespace import enter
 from gridfs.mount.view import LocalHost, Placement, plan_view
 
@@ -33,7 +33,7 @@ def replace_process(
 
     Raises InvalidInput (paths, a command that can't be executed), NotFound (no such command), Unsupported (namespaces).
     """
-    leftovers = Leftovers(ensure_private(runtime) / "made")
+    leftovers = leftovers_of(ensure_private(runtime))
     leftovers.sweep()
     with leftovers.attaching(placement.path for placement in placements):
         plan = plan_view(placements, LocalHost())  # a directory that it finds must not be removed before it is used

@@ -229,3 +229,26 @@ def test_mistakes_are_one_line(grid: Grid, arguments: list[str], code: int, says
     assert ended.out == ""
     for text in says:
         assert text in line
+
+
+@pytest.mark.usefixtures("versions")
+def test_an_unmount_takes_nothing_from_a_run_at_the_same_path(grid: Grid) -> None:
+    """The directory was made for the mount; removing it would take the run's own mount on it away."""
+    place = Path("/datastores/other")
+    grid("mount", "other").succeeded()
+    run = start("run", "--datastore_name", "other", "--", "sh", "-c", f"echo; read go; cat {place}/which")
+    assert run.stdout is not None
+    run.stdout.readline()
+    grid("unmount", "other").succeeded()
+    assert run.communicate("go\n")[0] == "other"
+    grid("run", "--datastore_name", "data:/datastores/other", "--", "true").succeeded()  # sweeps what was in use before
+    wait_until_gone(place)
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_mount_beside_a_runs_daemon_leaves_no_directory(grid: Grid) -> None:
+    grid("run", "--datastore_name", "other", "--", "true").succeeded()
+    wait_until_gone(Path("/datastores/other"))
+    grid("mount", "other").succeeded()
+    grid("unmount", "other").succeeded()
+    assert not Path("/datastores/other").exists()

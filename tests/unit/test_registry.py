@@ -6,7 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -14,6 +14,7 @@ from gridfs.config import CacheSettings, MountOptions, StoreSettings
 from gridfs.errors import AccessDenied
 from gridfs.model import Mode, Version
 from gridfs.mount import registry
+from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.registry import Owner, Registry, key_of
 from gridfs.mount.spec import MountRecord, MountSpec, from_json, to_json
 
@@ -85,6 +86,7 @@ def test_killed_process_is_dead(found: Registry) -> None:
 def test_clean_takes_a_dead_directory_and_the_target_made_for_it(found: Registry, tmp_path: Path) -> None:
     directory, target = new_mount(found), tmp_path / "target"
     target.mkdir()
+    leftovers_of(found.directory_of("any").parent.parent).note(PurePosixPath(target))
     registry.write_record(directory, record_of(directory, target))
     assert [record.target for record in found.clean_dead(never)] == [target]
     assert not directory.exists()
