@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 MEASURED_OBJECTS = 20_000
 """Packs of a version of 1.2 TiB. Looking costs 20 us an object; with more (a bucket's) only what was fetched counts."""
 
+WARM_PASSES = 3
+"""What a full queue of writes dropped while readers were busy is asked for again."""
+
 WARM_AGAIN_S = 30.0
 """After a failure of the store, `--prefetch all` goes on; readers find out by themselves and sooner."""
 
@@ -244,8 +247,12 @@ class Reader:
         if not self._cache.statistics().active:
             return Warmth(0, self._layout.info.total_bytes)
         self._fetcher.last_error = None
-        await warm(self._layout, self._cache, self._background, on_advance)
-        warmth = await measure(self._layout, self._cache)
+        for _ in range(WARM_PASSES):
+            await warm(self._layout, self._cache, self._background, on_advance)
+            warmth = await measure(self._layout, self._cache)
+            lacking_bytes = warmth.total_bytes - warmth.cached_bytes
+            if warmth.complete or self._fetcher.last_error is not None or lacking_bytes > self._cache.room_bytes():
+                break
         if not warmth.complete and self._fetcher.last_error is not None:
             raise again(self._fetcher.last_error)
         return warmth
