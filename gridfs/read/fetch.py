@@ -87,6 +87,10 @@ class Fetcher(Carrier):
         """By all priorities, since the start."""
         return sum(self.counts[f"fetched_{kind.name.lower()}_bytes"] for kind in Priority)
 
+    def forget_error(self) -> None:
+        """From here on *last_error* is about what comes."""
+        self.last_error = None
+
     def span(self, obj: ObjectRecord, run: Run) -> Span:
         return Span(obj.identity, obj.size_bytes, self._block_size_bytes, run.first, run.stop)
 

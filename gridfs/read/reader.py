@@ -246,7 +246,7 @@ class Reader:
         """
         if not self._cache.statistics().active:
             return Warmth(0, self._layout.info.total_bytes)
-        self._fetcher.last_error = None
+        self._fetcher.forget_error()
         for _ in range(WARM_PASSES):
             await warm(self._layout, self._cache, self._background, on_advance)
             warmth = await measure(self._layout, self._cache)
