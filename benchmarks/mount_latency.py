@@ -212,7 +212,7 @@ class Bench:
 
 
 def _forget_pages(folder: Path) -> None:
-    """Drops the pages that writing left: ext4 keeps those in large folios, and a dataset's pages come from reading it."""
+    """Drops the pages that writing left: ext4 has those in large folios, and a dataset's pages come from reading."""
     for path in folder.iterdir():
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
