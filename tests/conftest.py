@@ -12,6 +12,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -56,25 +57,27 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _nothing_left_behind_by_the_run() -> Iterator[None]:
-    """Outlasts the fixtures of packages and modules, which the check after each test can't judge."""
+@contextmanager
+def _leaving_nothing(who: str) -> Iterator[None]:
     before = snapshot()
     yield
     left = before.leftovers(ENDING_S)
     left.remove()
     if left:
-        pytest.fail(f"left behind by a fixture:\n{left}", pytrace=False)
+        pytest.fail(f"left behind by {who}:\n{left}", pytrace=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_left_behind_by_the_run() -> Iterator[None]:
+    """Outlasts the fixtures of packages and modules, which the check after each test can't judge."""
+    with _leaving_nothing("a fixture"):
+        yield
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
-    before = snapshot()
-    yield
-    left = before.leftovers(ENDING_S)
-    left.remove()
-    if left:
-        pytest.fail(f"left behind by this test:\n{left}", pytrace=False)
+    with _leaving_nothing("this test"):
+        yield
 
 
 @pytest.fixture(autouse=True)

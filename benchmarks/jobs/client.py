@@ -100,21 +100,7 @@ def files(job: Job, client: Client) -> Job:
 
 def parts(job: Job, client: Client) -> Job:
     """A large object in parts of 8 MiB, `readers` of them at a time."""
-    bank = Bank()
-    client.get_range(job["key"], 0, 1)
-
-    def read(number: int) -> Job:
-        clock, done = time.perf_counter, Pass(job["limit_s"])
-        for offset in range(number * PART_BYTES, job["size"], job["readers"] * PART_BYTES):
-            start = clock()
-            data = client.get_range(job["key"], offset, min(PART_BYTES, job["size"] - offset))
-            elapsed = clock() - start
-            bank.check_range(offset, data)
-            if not done.add(elapsed, len(data)):
-                break
-        return done.result()
-
-    return _by_threads(job["readers"], read)
+    return _every_nth(job, client, PART_BYTES)
 
 
 def stream(job: Job, client: Obstore) -> Job:
@@ -149,14 +135,19 @@ def random_ranges(job: Job, client: Client) -> Job:
 
 def chunks(job: Job, client: Client) -> Job:
     """Threads read one object together, each every n-th MiB."""
+    return _every_nth(job, client, CHUNK_BYTES)
+
+
+def _every_nth(job: Job, client: Client, range_bytes: int) -> Job:
+    """`readers` threads read one object together, each every n-th range of *range_bytes*."""
     bank = Bank()
     client.get_range(job["key"], 0, 1)
 
     def read(number: int) -> Job:
         clock, done = time.perf_counter, Pass(job["limit_s"])
-        for offset in range(number * CHUNK_BYTES, job["size"], job["readers"] * CHUNK_BYTES):
+        for offset in range(number * range_bytes, job["size"], job["readers"] * range_bytes):
             start = clock()
-            data = client.get_range(job["key"], offset, min(CHUNK_BYTES, job["size"] - offset))
+            data = client.get_range(job["key"], offset, min(range_bytes, job["size"] - offset))
             elapsed = clock() - start
             bank.check_range(offset, data)
             if not done.add(elapsed, len(data)):
