@@ -18,7 +18,7 @@ from tests.support.leftovers import unmarked_environment
 CEPH_S3 = Path(__file__).with_name("ceph-s3")
 
 CEPH_START_TIMEOUT_S = 600
-"""It takes 10 s on two idle cores; a machine that needs sixty times as long is taken for broken."""
+"""It takes 2 s on two idle cores; a machine that needs three hundred times as long is taken for broken."""
 
 
 @dataclass(frozen=True, slots=True)
