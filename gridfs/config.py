@@ -1,18 +1,19 @@
-"""Settings, from flags over environment over the configuration file to defaults; the only reader of os.environ.
+"""Settings, from flags over environment over the configuration file to defaults. Only this and light.py read os.environ.
 
 Units are in the names, and every default says where it comes from.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gridfs.errors import AccessDenied, InvalidInput
+from gridfs.errors import InvalidInput
+from gridfs.light import ensure_private as ensure_private
+from gridfs.light import runtime_directory
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -65,43 +66,13 @@ class Paths:
             value = env.get(variable, "")
             return Path(value) if os.path.isabs(value) else default  # the specification ignores relative ones
 
-        if os.path.isabs(env.get("XDG_RUNTIME_DIR", "")):
-            runtime = Path(env["XDG_RUNTIME_DIR"]) / "gridfs"
-        elif os.geteuid() == 0:
-            runtime = Path("/run/gridfs")
-        else:
-            runtime = Path(f"/tmp/gridfs-{os.geteuid()}")  # noqa: S108 - ensure_private refuses it when someone else owns it
         return cls(
             data=base("XDG_DATA_HOME", home / ".local/share") / "gridfs",
             cache=base("XDG_CACHE_HOME", home / ".cache") / "gridfs",
             state=base("XDG_STATE_HOME", home / ".local/state") / "gridfs",
             config_file=base("XDG_CONFIG_HOME", home / ".config") / "gridfs" / "config.toml",
-            runtime=runtime,
+            runtime=Path(runtime_directory(env)),
         )
-
-
-def ensure_private(directory: Path) -> Path:
-    """Makes *directory* (0700) or checks that it is a directory of this user's that no one else can enter.
-
-    Raises AccessDenied when it can't be made there, when someone else owns it, or when it is a symbolic link to such a
-    place; OSError when the disk is full or fails.
-    """
-    elsewhere = "choose another place by the XDG_* variables or --cache-dir"
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            raise
-        raise AccessDenied(f"{directory} can't be made: {error.strerror}", remedy=elsewhere) from error
-    status = os.stat(directory)
-    if status.st_uid != os.geteuid():
-        raise AccessDenied(
-            f"{directory} belongs to uid {status.st_uid} and not to you (uid {os.geteuid()})",
-            remedy=f"remove it, or {elsewhere}",
-        )
-    if status.st_mode & 0o077:
-        os.chmod(directory, 0o700)
-    return directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +98,8 @@ class AwsEnvironment:
     session_token: str | None = field(default=None, repr=False)
     has_metadata: bool = True
     """Whether EC2's metadata service may be asked."""
+    has_proxy: bool = False
+    """Whether HTTP goes through a proxy. Which hosts are excepted is the client's business that goes through it."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> AwsEnvironment:
@@ -138,6 +111,7 @@ class AwsEnvironment:
             secret_access_key=env.get("AWS_SECRET_ACCESS_KEY") or None,
             session_token=env.get("AWS_SESSION_TOKEN") or None,
             has_metadata=env.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true",
+            has_proxy=any(env.get(name) or env.get(name.upper()) for name in ("http_proxy", "https_proxy", "all_proxy")),
         )
 
 
@@ -208,6 +182,11 @@ class MountOptions:
     """Answer `user.gridfs.*`; costs two requests a file on every `ls -l`."""
     extra: tuple[str, ...] = field(default=())
     """Further options of `-o`, for the kernel."""
+
+    @classmethod
+    def unsaid(cls, uid: int) -> MountOptions:
+        """What holds for user *uid* where no option says otherwise: root lets others in."""
+        return cls(allow_other=uid == 0)
 
 
 def notify_socket() -> str | None:

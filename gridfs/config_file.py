@@ -59,6 +59,11 @@ def read_config_file(path: Path, *, required: bool = False) -> ConfigFile:
         raise AccessDenied(f"{path} may not be read by you", remedy="correct its permissions") from error
     except OSError as error:
         raise InvalidInput(f"{path} can't be read: {error.strerror}") from error
+    return parse_config_file(path, text)
+
+
+def parse_config_file(path: Path, text: str) -> ConfigFile:
+    """What *text* says, which was read from *path*. Raises InvalidInput."""
     return _Parser(path, text).parse()
 
 

@@ -23,6 +23,10 @@ def main() -> None:
         sys.stderr.write(_SHADOWED.format(place=place) + "\n")
         raise SystemExit(10)
 
+    from gridfs.cli.quick_run import quick_run
+
+    start_lock = quick_run(sys.argv[1:])  # does not return from a run that finds its daemon
+
     from gridfs.cli.app import run
 
-    raise SystemExit(run(sys.argv[1:]))
+    raise SystemExit(run(sys.argv[1:], start_lock))

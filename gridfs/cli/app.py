@@ -11,6 +11,7 @@ from gridfs import __version__
 from gridfs.cli.failures import end_with
 from gridfs.cli.groups import Lazy, LazyGroup, global_options
 from gridfs.cli.invocation import Invocation
+from gridfs.mount.quick import StartLock
 
 HELP = """Versioned datasets, mounted read-only, as fast as a local disk.
 
@@ -57,9 +58,10 @@ def grid(context: click.Context) -> None:
 grid.params.extend(global_options(hidden=False))
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], start_lock: StartLock | None = None) -> int:
     """Runs `grid` with *arguments* and returns its exit code; never raises."""
     invocation = Invocation()
+    invocation.start_lock = start_lock
     try:
         if invocation.environment.completion:
             complete(invocation.environment.completion)

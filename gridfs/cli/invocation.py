@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
     import trio
 
     from gridfs.catalog import Catalog
+    from gridfs.mount.quick import StartLock
     from gridfs.store.base import ObjectStore
+    from gridfs.store.retry import RetryPolicy
 
 T = TypeVar("T")
 
 LOOK_UP_PATIENCE_S = 5.0
 """At a prompt a store that is down is told of after this, and not after the 20 s of a read."""
+UNREACHABLE_PATIENCE_S = 2.0
+"""Where nobody is at the address of a store that has never answered, it is most likely mistyped."""
 
 
 class Invocation:
@@ -41,6 +46,8 @@ class Invocation:
         self.config_path: Path | None = None
         self.output = "console"
         self.debug = False
+        self.start_lock: StartLock | None = None
+        """What `quick_run` holds for `grid run`, which is to start a daemon."""
 
     @property
     def json(self) -> bool:
@@ -82,11 +89,9 @@ class Invocation:
     @asynccontextmanager
     async def open_store(self, *, patience_s: float | None = None) -> AsyncIterator[ObjectStore]:
         """The selected store with its retries and limits; closed at the end. *patience_s*: when to give up."""
-        from gridfs.store.retry import RetryPolicy
         from gridfs.store.stack import open_store
 
-        retry = RetryPolicy(deadline_s=patience_s) if patience_s is not None else None
-        store = await open_store(self.store_settings, retry=retry)
+        store = await open_store(self.store_settings, retry=retry_policy(patience_s))
         try:
             yield store
         finally:
@@ -142,6 +147,14 @@ async def _cancel_on_signal(
             break
     # The receiver has put the handlers back, so a second signal ends the process at once.
     scope.cancel()
+
+
+def retry_policy(patience_s: float | None = None) -> RetryPolicy:
+    """Of a store while someone waits for the command; *patience_s*: when to give up."""
+    from gridfs.store.retry import RetryPolicy
+
+    policy = RetryPolicy(unreachable_deadline_s=UNREACHABLE_PATIENCE_S)
+    return policy if patience_s is None else replace(policy, deadline_s=patience_s)
 
 
 def single_cause(error: BaseException) -> BaseException:

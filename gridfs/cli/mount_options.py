@@ -103,7 +103,7 @@ def mount_settings(invocation: Invocation, given: Mapping[str, Any]) -> tuple[Mo
     values["extra"], spelled = _known_options(values["extra"])
     values |= {name: value for name, value in spelled.items() if values.get(name) is None}
     if values["allow_other"] is None:
-        values["allow_other"] = os.geteuid() == 0
+        values["allow_other"] = MountOptions.unsaid(os.geteuid()).allow_other
     cache = invocation.cache_settings(given["cache_dir"], given["max_cache_size"], given["memory_target"])
     return MountOptions(**values), cache
 

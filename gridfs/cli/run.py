@@ -1,13 +1,13 @@
 """`grid run` and `grid session`: a command, or a shell, that sees datastores at its paths.
 
-Imports little, because hundreds of them start together: trio and the store's clients are imported only in the forked
-child that starts a daemon (run_daemons), and the process that becomes the command never has a second thread.
+What most runs ask for, quick_run does without coming here. trio and the store's clients are imported only in the forked
+child that starts a daemon (run_daemons): the process that becomes the command never has a second thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -17,11 +17,20 @@ from gridfs.cli.mount_options import mount_options, mount_settings
 from gridfs.cli.output import say
 from gridfs.cli.parameters import DURATION
 from gridfs.cli.run_daemons import served
-from gridfs.cli.run_request import Given, Option, RequestedDatastore, assign
+from gridfs.cli.run_request import (
+    MOUNT_DIR,
+    NAME,
+    VERSION,
+    RequestedDatastore,
+    assign,
+    highest_taken,
+    in_order,
+    mount_path,
+    spellings,
+)
 from gridfs.errors import InvalidInput
-from gridfs.mount.mountpoint import DATASTORES
 from gridfs.mount.runs import replace_process
-from gridfs.mount.view import Placement, checked_path
+from gridfs.mount.view import Placement
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,20 +42,8 @@ class OrderedCommand(click.Command):
     """Keeps the order in which the datastore options stood, which click forgets: a directory belongs to a name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[__name__] = list(_in_order(args))
+        ctx.meta[__name__] = list(in_order(args))
         return super().parse_args(ctx, args)
-
-
-def _in_order(args: Sequence[str]) -> Iterable[Given]:
-    remaining = iter(args)
-    for word in remaining:
-        if word == "--":
-            return
-        spelling, equals, value = word.partition("=")
-        option = next((o for o in Option if o.value == spelling.replace("-", "_").replace("__", "--", 1)), None)
-        if option is not None:
-            value = value if equals else next(remaining, "")
-            yield Given(option, value)
 
 
 def datastore_options(command: F) -> F:
@@ -54,24 +51,21 @@ def datastore_options(command: F) -> F:
     for option in reversed(
         [
             click.option(
-                "--datastore_name",
-                "--datastore-name",
+                *spellings(NAME),
                 "names",
                 multiple=True,
                 metavar="NAME[@VERSION][:DIR]",
                 help="A datastore to mount; may be repeated.",
             ),
             click.option(
-                "--datastore_version",
-                "--datastore-version",
+                *spellings(VERSION),
                 "versions",
                 multiple=True,
                 metavar="VERSION",
                 help="Its version.  [default: the highest]",
             ),
             click.option(
-                "--datastore_mount_dir",
-                "--datastore-mount-dir",
+                *spellings(MOUNT_DIR),
                 "mount_dirs",
                 multiple=True,
                 metavar="DIR",
@@ -152,19 +146,19 @@ def _replace(
     for handled in "names", "versions", "mount_dirs":
         del given[handled]
     options, cache = mount_settings(invocation, given)
-    paths = [checked_path(str(r.spec), r.mount_dir or f"{DATASTORES}/{r.spec.name}") for r in requests]
+    paths = [mount_path(request) for request in requests]
     placements = []
     for request, path, daemon in zip(
         requests, paths, served(invocation, [r.spec for r in requests], options, cache, linger_s), strict=True
     ):
-        if request.spec.version is None:
-            say(f"{request.spec.name}: version {daemon.version}, the highest, at {path}")
-        placements.append(Placement(daemon.label, path, PurePosixPath(daemon.fuse_path)))
+        if request.version is None:
+            say(highest_taken(request.name, daemon.version, path))
+        placements.append(Placement(daemon.label, path, str(daemon.fuse_path)))
         if home is not None:
-            in_home = PurePosixPath(home) / "datastores" / daemon.name
+            in_home = f"{home}/datastores/{daemon.name}"
             if in_home not in paths:
-                placements.append(Placement(daemon.label, in_home, PurePosixPath(daemon.fuse_path)))
-    replace_process(placements, command, invocation.paths.runtime, veil=options.veil)
+                placements.append(Placement(daemon.label, in_home, str(daemon.fuse_path)))
+    replace_process(placements, command, str(invocation.paths.runtime), veil=options.veil)
 
 
 def _requests(context: click.Context, config: Path | None) -> list[RequestedDatastore]:

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from gridfs.cli.invocation import Invocation
@@ -19,6 +20,7 @@ from gridfs.config import CacheSettings, MountOptions
 from gridfs.errors import GridfsError
 from gridfs.model import Version, VersionSpec
 from gridfs.mount.launch import expected_failure, failure_line
+from gridfs.mount.quick import StartLock, start_lock_name
 from gridfs.mount.registry import Registry
 from gridfs.mount.resolve import resolved_by_a_daemon
 from gridfs.mount.spec import MountRecord, from_json_value, to_json
@@ -43,10 +45,22 @@ def _served(
     if found is not None:
         return found
     # Of a hundred runs that start at once, one takes the long way; for the others its daemon will answer.
-    asked_for = hashlib.sha256(f"{settings.url}\0{spec}".encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    with Registry(paths.runtime).starting(f"run-{asked_for}"):
+    with _start_lock(invocation, spec):
         found = resolved_by_a_daemon(settings, spec, options, paths)
         return found if found is not None else _in_a_child(invocation, spec, options, cache, linger_s)
+
+
+def _start_lock(invocation: Invocation, spec: VersionSpec) -> AbstractContextManager[object]:
+    """The one that quick.py takes, or waits for; perhaps this process holds it since then."""
+    runtime = invocation.paths.runtime
+    name = start_lock_name(str(spec))
+    if name is None:
+        return Registry(runtime).starting("run-" + hashlib.sha256(os.fsencode(str(spec))).hexdigest()[:12])
+    held = invocation.start_lock
+    if held is not None and held.name == name:
+        invocation.start_lock = None
+        return held
+    return StartLock(str(runtime), name)
 
 
 def _in_a_child(

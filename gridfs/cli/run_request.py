@@ -8,40 +8,75 @@ given as options belong to the name before them, as in
 and where each name has one of them, they may also follow in the same order:
 
     --datastore_name a --datastore_name b --datastore_mount_dir /x --datastore_mount_dir /y
+
+Light: see gridfs/light.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import NamedTuple
-
 from gridfs.errors import InvalidInput
-from gridfs.model import VersionSpec
+from gridfs.light import LightRecord
+from gridfs.mount.view import DATASTORES, checked_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gridfs.model import VersionSpec
+
+NAME, VERSION, MOUNT_DIR = "--datastore_name", "--datastore_version", "--datastore_mount_dir"
 
 
-class Option(Enum):
-    """The three options, in their old spelling; dashes work as well."""
-
-    NAME = "--datastore_name"
-    VERSION = "--datastore_version"
-    MOUNT_DIR = "--datastore_mount_dir"
+def spellings(option: str) -> tuple[str, str]:
+    """An option as it was always written, and with dashes."""
+    return option, "--" + option[2:].replace("_", "-")
 
 
-class Given(NamedTuple):
+OPTIONS = {spelling: option for option in (NAME, VERSION, MOUNT_DIR) for spelling in spellings(option)}
+"""Every spelling of the options that say what is mounted, and which of the three it is."""
+
+
+class Given(LightRecord):
     """One option as it stood on the command line."""
 
-    option: Option
-    value: str
+    __slots__ = ("option", "value")
+
+    def __init__(self, option: str, value: str) -> None:
+        self.option = option
+        self.value = value
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedDatastore:
+class RequestedDatastore(LightRecord):
     """One datastore to mount; no mount directory means /datastores/NAME."""
 
-    spec: VersionSpec
-    mount_dir: str | None = None
+    __slots__ = ("mount_dir", "name", "version")
+
+    def __init__(self, name: str, version: int | None = None, mount_dir: str | None = None) -> None:
+        self.name = name
+        self.version = version
+        self.mount_dir = mount_dir
+
+    @property
+    def label(self) -> str:
+        """`NAME` or `NAME@VERSION`."""
+        return self.name if self.version is None else f"{self.name}@{self.version}"
+
+    @property
+    def spec(self) -> VersionSpec:
+        from gridfs.model import VersionSpec
+
+        return VersionSpec(self.name, self.version)
+
+
+def in_order(words: Sequence[str]) -> Iterator[Given]:
+    """The options that say what is mounted, in their order, which click forgets."""
+    remaining = iter(words)
+    for word in remaining:
+        if word == "--":
+            return
+        spelling, equals, value = word.partition("=")
+        if spelling in OPTIONS:
+            yield Given(OPTIONS[spelling], value if equals else next(remaining, ""))
 
 
 def requested(name: str, version: str | None = None, mount_dir: str | None = None) -> RequestedDatastore:
@@ -63,33 +98,40 @@ def requested(name: str, version: str | None = None, mount_dir: str | None = Non
             f"'{version}' is no version of {name}",
             remedy=f"versions are numbers from 1: grid datastore versions {name}",
         )
-    return RequestedDatastore(VersionSpec(name, int(version) if version is not None else None), mount_dir)
+    return RequestedDatastore(name, int(version) if version is not None else None, mount_dir)
 
 
 def assign(given: Sequence[Given]) -> list[RequestedDatastore]:
     """Gives each name its version and mount directory. Raises InvalidInput where that can't be told."""
-    names = [value for option, value in given if option is Option.NAME]
-    by_option = {option: _values_by_name(option, given, len(names)) for option in (Option.VERSION, Option.MOUNT_DIR)}
-    return [
-        requested(name, by_option[Option.VERSION].get(i), by_option[Option.MOUNT_DIR].get(i))
-        for i, name in enumerate(names)
-    ]
+    names = [each.value for each in given if each.option == NAME]
+    versions, mount_dirs = (_values_by_name(option, given, len(names)) for option in (VERSION, MOUNT_DIR))
+    return [requested(name, versions.get(i), mount_dirs.get(i)) for i, name in enumerate(names)]
 
 
-def _values_by_name(option: Option, given: Sequence[Given], name_count: int) -> dict[int, str]:
-    values = [value for which, value in given if which is option]
+def mount_path(request: RequestedDatastore) -> str:
+    """Where *request* shall be seen. Raises InvalidInput for a path that can't be."""
+    return checked_path(request.label, request.mount_dir or f"{DATASTORES}/{request.name}")
+
+
+def highest_taken(name: str, version: int, path: str) -> str:
+    """What is said where no version was given."""
+    return f"{name}: version {version}, the highest, at {path}"
+
+
+def _values_by_name(option: str, given: Sequence[Given], name_count: int) -> dict[int, str]:
+    values = [each.value for each in given if each.option == option]
     if len(values) == name_count:
         return dict(enumerate(values))
     belongs: dict[int, str] = {}
     name = -1
-    for which, value in given:
-        if which is Option.NAME:
+    for each in given:
+        if each.option == NAME:
             name += 1
-        elif which is option:
+        elif each.option == option:
             if name in belongs or name < 0:
                 raise InvalidInput(
-                    f"{option.value} {value} belongs to no {Option.NAME.value}",
+                    f"{option} {each.value} belongs to no {NAME}",
                     remedy="write it after the name that it is for, once for each",
                 )
-            belongs[name] = value
+            belongs[name] = each.value
     return belongs

@@ -20,6 +20,7 @@ from gridfs.catalog_contents import Contents, open_contents
 from gridfs.config import CacheSettings, ensure_private
 from gridfs.errors import StoreUnavailable
 from gridfs.manifest.reader import Manifest
+from gridfs.mount.attendant import SharedQuestions
 from gridfs.mount.spec import MountSpec
 from gridfs.observe import Counters, Incidents
 from gridfs.read.reader import Reader, ReaderSettings
@@ -36,8 +37,8 @@ class OpenVersion:
     reader: Reader
     manifest: Manifest
     store_statistics: StoreStatistics
-    catalog: Catalog
-    """Of the store that the version came from."""
+    questions: SharedQuestions
+    """To the catalog of the store that the version came from."""
 
 
 @asynccontextmanager
@@ -55,7 +56,7 @@ async def open_version(spec: MountSpec, incidents: Incidents, counters: Counters
         async with open_contents(catalog, spec.version, cache, spec.store, statistics=statistics) as contents:
             reader = _reader(spec, contents, incidents, counters)
             files = _files(spec, contents.manifest, reader)
-            yield OpenVersion(files, reader, contents.manifest, statistics, catalog)
+            yield OpenVersion(files, reader, contents.manifest, statistics, SharedQuestions(catalog.resolve))
     finally:
         with trio.CancelScope(shield=True):
             await store.aclose()

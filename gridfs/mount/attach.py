@@ -16,7 +16,7 @@ from gridfs.mount import control, launch, veil
 from gridfs.mount.mountpoint import Target
 from gridfs.mount.mounts import current, uses_of
 from gridfs.mount.registry import EMPTY, Owner, Registry, key_of
-from gridfs.mount.spec import MountRecord, MountSpec, source_of
+from gridfs.mount.spec import MountRecord, MountSpec
 
 
 def owner() -> Owner:
@@ -118,7 +118,7 @@ def share(registry: Registry, record: MountRecord, target: Path, options: MountO
         if shown:
             veil.bind(shown[0].mountpoint, target)
         else:
-            source = source_of(record.name, record.version)
+            source = veil.source_of(record.label)
             veil.show(record.fuse_path, directory / EMPTY, target, source, veil=veil.refusal(options) is None)
     except OSError as error:
         raise Unsupported(f"{target} can't be mounted on: {error.strerror}") from error

@@ -13,7 +13,7 @@ import errno
 import os
 import time
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NoReturn
 
 from gridfs.config import CacheSettings, MountOptions, Paths, StoreSettings
@@ -28,8 +28,10 @@ from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mountpoint import Target, absolute, default_target, is_disconnected, is_ours, prepared, refuse_other
 from gridfs.mount.mounts import current, top_at, uses_of
 from gridfs.mount.registry import Registry, key_of
-from gridfs.mount.requirements import check_allow_other, check_machine, may_mount
-from gridfs.mount.spec import SOURCE_PREFIX, MountRecord
+from gridfs.mount.requirements import check_allow_other, check_machine
+from gridfs.mount.spec import MountRecord
+from gridfs.mount.syscalls import may_mount
+from gridfs.mount.veil import SOURCE_PREFIX
 from gridfs.names import parse_spec
 
 END_TIMEOUT_S = 10.0
@@ -86,7 +88,7 @@ def mount(request: MountRequest, paths: Paths) -> Path:
     key = key_of(request.store, version, request.options, owner())
     with prepared(request.path, version.name) as target, registry.starting(key) as lock:
         if target.made:
-            leftovers_of(paths.runtime).note(PurePosixPath(target.path))
+            leftovers_of(paths.runtime).note(str(target.path))
         usable = registry.usable(key, current()) if may_mount() and not request.foreground else []
         if any(share(registry, record, target.path, request.options) for record in usable):
             return target.path

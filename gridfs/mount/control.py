@@ -7,6 +7,7 @@
     {"do": "resolve", "spec": "NAME[@V]", "store": {...}}
                          the commit record, if that is the daemon's own store: a run that asks a daemon needs no client
                          of the store itself, whose import would cost more than all else that it does
+    do=attach ...        the same and more in one question, in the fields of fields.py, which need no JSON (quick.py)
 
 The asking side imports no trio, for the same reason.
 
@@ -25,12 +26,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gridfs.errors import StoreUnavailable
-from gridfs.mount.registry import CONTROL
+from gridfs.mount import fields
+from gridfs.mount.fields import CONTROL
 
 if TYPE_CHECKING:
     import trio
 
 REQUEST_LIMIT_BYTES = 4096
+BACKLOG = 1024
+"""A node full of jobs asks at one time; who finds the queue full is refused at once."""
+
 ANSWER_TIMEOUT_S = 10.0
 """A daemon answers from memory; one that does not within this is in trouble, and `grid status` says so."""
 
@@ -45,7 +50,7 @@ async def serve(directory: Path, answer: Answer, *, task_status: trio.TaskStatus
         with _address(directory) as address:
             await listener.bind(address)
             os.chmod(directory / CONTROL, 0o600)
-        listener.listen(64)
+        listener.listen(BACKLOG)
         async with trio.open_nursery() as nursery:
             task_status.started()
             while True:
@@ -59,24 +64,27 @@ async def _answer_one(connection: trio.socket.SocketType, answer: Answer) -> Non
     stream = trio.SocketStream(connection)
     with trio.move_on_after(ANSWER_TIMEOUT_S):
         async with stream:
-            request = b""
-            while not request.endswith(b"\n") and len(request) < REQUEST_LIMIT_BYTES:
-                try:
-                    received = await stream.receive_some(REQUEST_LIMIT_BYTES)
-                except trio.BrokenResourceError:
-                    return
-                if not received:
-                    break
-                request += received
             try:
-                parsed = {"do": "", **json.loads(request)}
-            except (ValueError, TypeError):
-                return
-            reply = json.dumps(await answer(parsed)).encode() + b"\n"
-            try:
-                await stream.send_all(reply)
-            except trio.BrokenResourceError:
-                return
+                request = await _received(stream)
+                in_fields = not request.startswith(b"{")
+                parsed = {"do": "", **(fields.unpacked(request) if in_fields else json.loads(request))}
+                answered = await answer(parsed)
+                await stream.send_all(fields.packed(answered) if in_fields else json.dumps(answered).encode() + b"\n")
+            except (trio.BrokenResourceError, ValueError, TypeError):
+                return  # whoever asked has gone, or does not speak this
+
+
+async def _received(stream: trio.SocketStream) -> bytes:
+    """One request, or what there is of it when the asker stops or says too much."""
+    request, end, limit = b"", b"\n", REQUEST_LIMIT_BYTES
+    while not request.endswith(end) and len(request) < limit:
+        received = await stream.receive_some(REQUEST_LIMIT_BYTES)
+        if not received:
+            break
+        if not request and not received.startswith(b"{"):
+            end, limit = fields.END, fields.LIMIT_BYTES
+        request += received
+    return request
 
 
 def ask(directory: Path, word: str, **arguments: Any) -> dict[str, Any]:

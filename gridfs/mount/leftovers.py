@@ -13,51 +13,49 @@ the path: whoever can take the path away sees that, whatever their user or runti
 
 After a kill -9 of a janitor the next run sweeps what it left. Where no exclusive lock is to be had, nothing is removed:
 on a network file system (flock(2) wants a writable descriptor there) another node may have the path in use.
+
+Light: see gridfs/light.py; what only a janitor or a sweep needs is imported there.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import hashlib
 import os
-import select
-from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
 
-from gridfs.mount.mounts import in_each_namespace
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 
 class Leftovers:
     """The records of one user on this node, in *directory* (private, below the runtime directory)."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory = os.fspath(directory)
 
-    @contextlib.contextmanager
-    def attaching(self, paths: Iterable[PurePosixPath]) -> Iterator[None]:
+    def attaching(self, paths: Iterable[str]) -> _Locked:
         """Keeps removals of *paths* away until the block ends or the process execs: what is seen in it stays."""
-        with contextlib.ExitStack() as stack:
-            for root in sorted({_root_above(path) for path in paths}):
-                stack.enter_context(_locked(root, fcntl.LOCK_SH))
-            yield
+        return _Locked(sorted({_root_above(path) for path in paths}), fcntl.LOCK_SH)
 
-    def note(self, path: PurePosixPath) -> None:
+    def note(self, path: str) -> None:
         """Says that *path* was made for a mount: once nobody has it mounted, `sweep` removes it."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._record(path).write_bytes(os.fsencode(path))
+        os.makedirs(self._directory, 0o700, exist_ok=True)
+        with open(self._record(path), "wb") as record:
+            record.write(os.fsencode(path))
 
-    def make(self, paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+    def make(self, paths: Iterable[str]) -> list[str]:
         """Makes *paths*, while `attaching`; those that this call really made, for `leave_janitor`."""
-        new: list[PurePosixPath] = []
+        new: list[str] = []
         for path in paths:
             self.note(path)
-            with contextlib.suppress(FileExistsError):  # another run was faster: its record and janitor stand
+            try:
                 os.mkdir(path, 0o755)
-                new.append(path)
+            except FileExistsError:  # another run was faster: its record and janitor stand
+                continue
+            new.append(path)
         return new
 
-    def leave_janitor(self, paths: list[PurePosixPath]) -> None:
+    def leave_janitor(self, paths: list[str]) -> None:
         """Starts a detached process that removes *paths* once this process and all other users of them have ended.
 
         It shares nothing with the run: session, standard streams and descriptors are its own, and the run does not see
@@ -86,19 +84,18 @@ class Leftovers:
             records = list(os.scandir(self._directory))
         except FileNotFoundError:
             return
-        paths = (PurePosixPath(os.fsdecode(Path(record.path).read_bytes())) for record in records)
-        for path in sorted(paths, reverse=True):
-            if not path.is_absolute():
+        for path in sorted((_recorded(record.path) for record in records), reverse=True):
+            if not os.path.isabs(path):
                 continue  # its run was killed before it had written the path, or is about to write it
-            with _locked(_root_above(path), fcntl.LOCK_EX) as locked:
+            with _Locked([_root_above(path)], fcntl.LOCK_EX) as locked:
                 if locked and next(users(path), None) is None:
                     self._remove(path)
 
-    def remove(self, paths: list[PurePosixPath]) -> None:
+    def remove(self, paths: list[str]) -> None:
         """Waits until no process has one of *paths* mounted, and removes them, children first."""
         for path in reversed(paths):
             while True:
-                with _locked(_root_above(path), fcntl.LOCK_EX) as locked:
+                with _Locked([_root_above(path)], fcntl.LOCK_EX) as locked:
                     user = next(users(path), None) if locked else None
                     if user is None:
                         if locked:
@@ -106,21 +103,30 @@ class Leftovers:
                         break
                 _wait_for_end(user)
 
-    def _remove(self, path: PurePosixPath) -> None:
-        with contextlib.suppress(OSError):  # not empty, or gone: then it is no longer ours
-            os.rmdir(path)
-        self._record(path).unlink(missing_ok=True)
+    def _remove(self, path: str) -> None:
+        for remove, what in (os.rmdir, path), (os.unlink, self._record(path)):
+            try:
+                remove(what)
+            except OSError:  # a directory that is not empty, or gone, is no longer ours
+                pass
 
-    def _record(self, path: PurePosixPath) -> Path:
-        return self._directory / hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    def _record(self, path: str) -> str:
+        import hashlib
+
+        return f"{self._directory}/{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
 
 
-def leftovers_of(runtime: Path) -> Leftovers:
+def leftovers_of(runtime: str | os.PathLike[str]) -> Leftovers:
     """The records below a user's runtime directory."""
-    return Leftovers(runtime / "made")
+    return Leftovers(os.path.join(runtime, "made"))
 
 
-def _root_above(path: PurePosixPath) -> str:
+def _recorded(record: str) -> str:
+    with open(record, "rb") as file:
+        return os.fsdecode(file.read())
+
+
+def _root_above(path: str) -> str:
     """The root directory of the file system that holds *path*, or would."""
     above = os.path.dirname(path)
     while not os.path.ismount(above):
@@ -128,30 +134,42 @@ def _root_above(path: PurePosixPath) -> str:
     return above
 
 
-@contextlib.contextmanager
-def _locked(root: str, operation: int) -> Iterator[bool]:
-    """Whether the lock was to be had."""
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, operation)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
+class _Locked:
+    """Holds the locks of *roots* in a block, as far as they are to be had; gives whether all of them were."""
+
+    def __init__(self, roots: Iterable[str], operation: int) -> None:
+        self._roots = roots
+        self._operation = operation
+        self._descriptors: list[int] = []
+
+    def __enter__(self) -> bool:
+        had = True
+        for root in self._roots:
+            self._descriptors.append(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            try:
+                fcntl.flock(self._descriptors[-1], self._operation)
+            except OSError:
+                had = False
+        return had
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
 
 
-def users(path: PurePosixPath) -> Iterator[int]:
+def users(path: str) -> Iterator[int]:
     """A process id for each mount namespace that has something mounted at or below *path*."""
+    from gridfs.mount.mounts import in_each_namespace
+
     for pid, mounts in in_each_namespace():  # another user's is left out, who can't have mounted on a directory of ours
-        points = (PurePosixPath(mounted.mountpoint) for mounted in mounts)
-        if any(path == point or path in point.parents for point in points):
+        points = (str(mounted.mountpoint) for mounted in mounts)
+        if any(path == point or point.startswith(f"{path}/") for point in points):
             yield pid
 
 
 def _wait_for_end(pid: int) -> None:
+    import select
+
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:  # ESRCH: it has ended

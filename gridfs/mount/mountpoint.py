@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gridfs.errors import AccessDenied, Busy, InvalidInput, NotFound
+from gridfs.mount import view
 from gridfs.mount.mounts import Mounted
-from gridfs.mount.spec import SOURCE_PREFIX
+from gridfs.mount.veil import SOURCE_PREFIX
 
-DATASTORES = Path("/datastores")
+DATASTORES = Path(view.DATASTORES)
 
 PROBE_TIMEOUT_S = 5.0
 """A daemon that hangs would keep a statfs for ever; a dead one answers at once."""

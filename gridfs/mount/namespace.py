@@ -10,22 +10,25 @@ scheduler sees the job itself. Order of the acts, each needing the one before:
 4. Each datastore is attached at its path, under the veil where the kernel grants it (mount/veil).
 5. An ordinary user keeps CAP_SYS_ADMIN over the new namespace across exec, and only that: it lets `grid mount` and a
    nested `grid run` work inside, where fusermount3 has lost its setuid bit.
+
+Light: see gridfs/light.py.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
 
 from gridfs.errors import InvalidInput, Unsupported
 from gridfs.mount import syscalls
-from gridfs.mount.requirements import may_mount
-from gridfs.mount.spec import SOURCE_PREFIX
-from gridfs.mount.syscalls import MountFlag, UmountFlag
-from gridfs.mount.veil import show
-from gridfs.mount.view import Placement, Rebuilt, ViewPlan
+from gridfs.mount.syscalls import MountFlag, UmountFlag, may_mount
+from gridfs.mount.veil import show, source_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gridfs.mount.view import Placement, Rebuilt, ViewPlan
 
 REBUILT_ENTRIES_MAX = 1000
 """Each entry of a rebuilt directory is a bind mount of some 20 us; a directory with more is somebody's data."""
@@ -33,7 +36,7 @@ REBUILT_ENTRIES_MAX = 1000
 _TMPFS_FLAGS = MountFlag.NOSUID | MountFlag.NODEV
 
 
-def enter(plan: ViewPlan, scratch: Path, *, veil: bool = True) -> None:
+def enter(plan: ViewPlan, scratch: str, *, veil: bool = True) -> None:
     """Moves this process into a namespace of its own where *plan* holds.
 
     *scratch* is an existing directory of this user's, used as a mountpoint inside the namespace only. The directories
@@ -44,11 +47,11 @@ def enter(plan: ViewPlan, scratch: Path, *, veil: bool = True) -> None:
     unprivileged = not may_mount()
     _unshare(with_user_namespace=unprivileged)
     syscalls.mount("none", "/", None, MountFlag.REC | MountFlag.SLAVE)
-    empty = scratch / "empty"  # overlayfs wants a second layer
-    empty.mkdir(exist_ok=True)
+    empty = f"{scratch}/empty"  # overlayfs wants a second layer
+    _make_directory(empty)
     for rebuilt in plan.rebuilt:
-        if rebuilt.directory == PurePosixPath("/"):
-            _rebuild_root(rebuilt, scratch / "root")
+        if rebuilt.directory == "/":
+            _rebuild_root(rebuilt, f"{scratch}/root")
         else:
             _rebuild(rebuilt)
     for placement in plan.placements:
@@ -100,9 +103,16 @@ def _denied(reason: str, *, with_user_namespace: bool) -> Unsupported:
     )
 
 
-def _attach(placement: Placement, empty: Path, *, veil: bool) -> None:
+def _make_directory(path: str) -> None:
     try:
-        show(Path(placement.source), empty, Path(placement.path), f"{SOURCE_PREFIX}{placement.label}", veil=veil)
+        os.mkdir(path)
+    except FileExistsError:
+        pass
+
+
+def _attach(placement: Placement, empty: str, *, veil: bool) -> None:
+    try:
+        show(placement.source, empty, placement.path, source_of(placement.label), veil=veil)
     except OSError as error:
         raise InvalidInput(
             f"{placement.label} can't be mounted at {placement.path}: {error.strerror}",
@@ -120,15 +130,14 @@ def _rebuild(rebuilt: Rebuilt) -> None:
         syscalls.mount("gridfs", directory, "tmpfs", _TMPFS_FLAGS, f"mode={stat.S_IMODE(status.st_mode):o}")
         for name in names:
             _reproduce(f"{before}/{name}", f"{directory}/{name}")
-        _finish(rebuilt, lambda path: str(path), str(directory), status)
+        _finish(rebuilt, lambda path: path, directory, status)
     finally:
         os.close(descriptor)
 
 
-def _rebuild_root(rebuilt: Rebuilt, scratch: Path) -> None:
-    """As _rebuild for `/`, which can't be covered in place: the copy is made at *scratch* and becomes the root."""
-    scratch.mkdir(exist_ok=True)
-    new = str(scratch)
+def _rebuild_root(rebuilt: Rebuilt, new: str) -> None:
+    """As _rebuild for `/`, which can't be covered in place: the copy is made at *new* and becomes the root."""
+    _make_directory(new)
     names, status = _listing(rebuilt, "/"), os.stat("/")
     syscalls.mount("gridfs", new, "tmpfs", _TMPFS_FLAGS, f"mode={stat.S_IMODE(status.st_mode):o}")
     syscalls.mount("none", new, None, MountFlag.UNBINDABLE)  # or the recursive binds below would copy it into itself
@@ -169,7 +178,7 @@ def _reproduce(source: str, target: str) -> None:
     syscalls.mount(source, target, None, MountFlag.BIND | MountFlag.REC)
 
 
-def _finish(rebuilt: Rebuilt, place: Callable[[PurePosixPath], str], top: str, status: os.stat_result) -> None:
+def _finish(rebuilt: Rebuilt, place: Callable[[str], str], top: str, status: os.stat_result) -> None:
     for path in rebuilt.missing:
         os.mkdir(place(path), 0o755)
     os.utime(top, ns=(status.st_atime_ns, status.st_mtime_ns))

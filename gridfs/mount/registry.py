@@ -29,11 +29,13 @@ from pathlib import Path
 from gridfs.config import MountOptions, StoreSettings, ensure_private
 from gridfs.locks import is_held, trying
 from gridfs.model import Version
+from gridfs.mount.fields import CONTROL
 from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mounts import Mounted, current, top_at, uses_of
-from gridfs.mount.spec import SOURCE_PREFIX, MountRecord, from_json, to_json
+from gridfs.mount.spec import MountRecord, from_json, to_json
+from gridfs.mount.veil import SOURCE_PREFIX
 
-RECORD, ALIVE, CONTROL, HIDDEN, EMPTY = "record.json", "alive", "control", "fuse", "empty"
+RECORD, ALIVE, HIDDEN, EMPTY = "record.json", "alive", "fuse", "empty"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,9 @@ import sys
 from pathlib import Path
 
 from gridfs.errors import AccessDenied, Unsupported
-from gridfs.mount import syscalls
+from gridfs.mount.syscalls import may_mount
 
 FUSE_DEVICE = Path("/dev/fuse")
-
-
-def may_mount() -> bool:
-    """Whether this process may call mount(2): root, or CAP_SYS_ADMIN in a run's user namespace."""
-    return syscalls.has_capability(syscalls.CAP_SYS_ADMIN)
 
 
 def check_machine(device: Path = FUSE_DEVICE) -> None:

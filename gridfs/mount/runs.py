@@ -5,27 +5,29 @@
     exec:       the command, with this process's pid, terminal, signals and environment
 
 Nothing of gridfs remains in the run. The kernel counts its users: the datastore's mount lives as long as the run's
-namespace holds it.
+namespace holds it. Light: see gridfs/light.py.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NoReturn
 
-from gridfs.config import ensure_private
 from gridfs.errors import InvalidInput, NotFound
+from gridfs.light import ensure_private
 from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.namespace import enter
 from gridfs.mount.view import LocalHost, Placement, plan_view
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
 
 
 def replace_process(
     placements: list[Placement],
     command: Sequence[str],
-    runtime: Path,
+    runtime: str,
     *,
     veil: bool = True,
 ) -> NoReturn:
@@ -35,11 +37,11 @@ def replace_process(
     """
     leftovers = leftovers_of(ensure_private(runtime))
     leftovers.sweep()
-    with leftovers.attaching(placement.path for placement in placements):
+    with leftovers.attaching([placement.path for placement in placements]):
         plan = plan_view(placements, LocalHost())  # a directory that it finds must not be removed before it is used
         if made := leftovers.make(plan.made):
             leftovers.leave_janitor(made)
-        enter(plan, ensure_private(runtime / "run"), veil=veil)
+        enter(plan, ensure_private(f"{runtime}/run"), veil=veil)
         execute(command)
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from gridfs.config import CacheSettings, MountOptions, StoreSettings
 from gridfs.model import Version
+from gridfs.mount.veil import source_of
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ class MountSpec:
     @property
     def source(self) -> str:
         """First column of `df` and /proc/mounts."""
-        return source_of(self.version.name, self.version.version)
+        return source_of(f"{self.version.name}@{self.version.version}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +86,6 @@ class MountRecord:
     @property
     def devices(self) -> frozenset[str]:
         return frozenset(device for device in (self.fuse_device, self.veil_device) if device is not None)
-
-
-SOURCE_PREFIX = "gridfs:"
-
-
-def source_of(name: str, version: int) -> str:
-    return f"{SOURCE_PREFIX}{name}@{version}"
 
 
 def to_json(record: Any) -> str:

@@ -1,16 +1,17 @@
 """The few Linux system calls that Python 3.11 does not offer: mount, umount2, unshare, pivot_root, prctl, capset.
 
 Thin and typed: every failure is an OSError with the errno and the path. ctypes releases the GIL around each call, so a
-mount whose superblock is served by this very process may be made from a worker thread.
+mount whose superblock is served by this very process may be made from a worker thread. Light: see gridfs/light.py.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import platform
-from collections.abc import Callable
-from enum import IntFlag
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -23,7 +24,7 @@ _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 
 
-class MountFlag(IntFlag):
+class MountFlag:
     """Flags of mount(2) (linux/mount.h)."""
 
     RDONLY = 1
@@ -40,7 +41,7 @@ class MountFlag(IntFlag):
     SHARED = 1 << 20
 
 
-class UmountFlag(IntFlag):
+class UmountFlag:
     """Flags of umount2(2)."""
 
     DETACH = 2
@@ -61,7 +62,7 @@ def mount(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     fstype: str | None = None,
-    flags: MountFlag | int = 0,
+    flags: int = 0,
     data: str | None = None,
 ) -> None:
     """mount(2). Raises OSError that names *target*."""
@@ -69,15 +70,15 @@ def mount(
     raw_type = fstype.encode() if fstype is not None else None
     raw_data = os.fsencode(data) if data is not None else None
     _checked(
-        lambda: _libc.mount(raw_source, raw_target, raw_type, ctypes.c_ulong(int(flags)), raw_data),
+        lambda: _libc.mount(raw_source, raw_target, raw_type, ctypes.c_ulong(flags), raw_data),
         raw_target,
     )
 
 
-def umount(target: str | os.PathLike[str], flags: UmountFlag | int = 0) -> None:
+def umount(target: str | os.PathLike[str], flags: int = 0) -> None:
     """umount2(2). Raises OSError (EBUSY, EINVAL: no mountpoint) that names *target*."""
     raw = _path(target)
-    _checked(lambda: _libc.umount2(raw, int(flags)), raw)
+    _checked(lambda: _libc.umount2(raw, flags), raw)
 
 
 def unshare(flags: int) -> None:
@@ -88,9 +89,9 @@ def unshare(flags: int) -> None:
 def pivot_root(new_root: str | os.PathLike[str], put_old: str | os.PathLike[str]) -> None:
     """pivot_root(2), which the C library does not wrap."""
     new, old = _path(new_root), _path(put_old)
-    number = _SYS_PIVOT_ROOT.get(platform.machine())
+    number = _SYS_PIVOT_ROOT.get(os.uname().machine)
     if number is None:
-        raise OSError(38, f"pivot_root's number is not known for {platform.machine()}", os.fsdecode(new))
+        raise OSError(38, f"pivot_root's number is not known for {os.uname().machine}", os.fsdecode(new))
     _checked(lambda: _libc.syscall(number, new, old), new)
 
 
@@ -104,11 +105,16 @@ class _CapabilityData(ctypes.Structure):
 
 def has_capability(capability: int) -> bool:
     """Whether this process holds *capability* over its own user namespace."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+    with open("/proc/self/status", "rb") as status:
         for line in status:
-            if line.startswith("CapEff:"):
+            if line.startswith(b"CapEff:"):
                 return bool(int(line.split()[1], 16) >> capability & 1)
     return False
+
+
+def may_mount() -> bool:
+    """Whether this process may call mount(2): root, or CAP_SYS_ADMIN in a run's user namespace."""
+    return has_capability(CAP_SYS_ADMIN)
 
 
 def keep_only_capability_across_exec(capability: int) -> None:

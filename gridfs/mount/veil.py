@@ -9,24 +9,33 @@ the root is not merged, which costs 1.6 us an entry each time that it is listed,
 Before, `xino=on` gives files and directories one device number, so that `tar --one-file-system` sees one file system.
 
 Who may not mount has the FUSE mount itself at the path, put there and taken away by fusermount3.
+
+Light: see gridfs/light.py.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import re
-import subprocess
-from pathlib import Path
 
-from gridfs.config import MountOptions
 from gridfs.mount import syscalls
-from gridfs.mount.requirements import may_mount
 from gridfs.mount.syscalls import MountFlag, UmountFlag
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gridfs.config import MountOptions
+
+    Place = str | os.PathLike[str]
+
+SOURCE_PREFIX = "gridfs:"
 VEIL_ON = "on"
 
 _VEIL_FLAGS = MountFlag.RDONLY | MountFlag.NOSUID | MountFlag.NODEV
+
+
+def source_of(label: str) -> str:
+    """First column of `df` and /proc/mounts for the version *label* (`imagenet@2`)."""
+    return f"{SOURCE_PREFIX}{label}"
 
 
 def refusal(options: MountOptions) -> str | None:
@@ -38,7 +47,7 @@ def refusal(options: MountOptions) -> str | None:
     return None
 
 
-def show(fuse_path: Path, empty: Path, target: Path, source: str, *, veil: bool) -> str:
+def show(fuse_path: Place, empty: Place, target: Place, source: str, *, veil: bool) -> str:
     """Mounts what is at *fuse_path* at *target* too, in the way that is allowed; `on`, or why there is no veil.
 
     Asks the file system for attributes: the daemon that serves it calls this from a worker thread. Raises OSError.
@@ -65,33 +74,38 @@ def show(fuse_path: Path, empty: Path, target: Path, source: str, *, veil: bool)
     return reason
 
 
-def bind(visible: Path, target: Path) -> None:
+def bind(visible: Place, target: Place) -> None:
     """Shows at *target* what is mounted at *visible*. Raises OSError."""
     syscalls.mount(visible, target, None, MountFlag.BIND)
 
 
-def hide(target: Path, *, lazy: bool) -> None:
+def hide(target: Place, *, lazy: bool) -> None:
     """Takes the topmost mount at *target* away. Raises OSError: EBUSY while someone holds it, unless *lazy*.
 
     With *lazy* it is gone from the tree at once, and whoever holds something of it keeps that.
     """
-    if may_mount():
+    if syscalls.may_mount():
         syscalls.umount(target, UmountFlag.DETACH if lazy else 0)
         return
+    import subprocess  # no run needs it
+
     done = subprocess.run(
-        ["fusermount3", "-u", *(["-z"] if lazy else []), "--", str(target)], check=False, capture_output=True, text=True
+        ["fusermount3", "-u", *(["-z"] if lazy else []), "--", os.fspath(target)],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     if done.returncode != 0:
         busy = "busy" in done.stderr
         message = done.stderr.strip().rpartition(": ")[2] or f"fusermount3 ended with {done.returncode}"
-        raise OSError(errno.EBUSY if busy else errno.EINVAL, message, str(target))
+        raise OSError(errno.EBUSY if busy else errno.EINVAL, message, os.fspath(target))
 
 
-def detach(target: Path) -> None:
+def detach(target: Place) -> None:
     """`hide` for remains of a crash: at once, whoever holds them."""
     hide(target, lazy=True)
 
 
-def _layer(path: Path) -> str:
+def _layer(path: Place) -> str:
     """A path in overlayfs's option, where a colon ends a layer and a comma the option."""
-    return re.sub(r"([\\:,])", r"\\\1", str(path))
+    return os.fspath(path).replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")

@@ -17,88 +17,105 @@ from __future__ import annotations
 
 import itertools
 import os
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import Protocol
 
 from gridfs.errors import InvalidInput
+from gridfs.light import LightRecord
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    class Host(Protocol):
+        """What the plan must know of the file system."""
+
+        def is_directory(self, path: str) -> bool | None:
+            """True for a directory (also through a link), False for anything else, None where nothing is."""
+            ...
+
+        def is_writable(self, directory: str) -> bool:
+            """Whether this process may create entries in *directory*."""
+            ...
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+DATASTORES = "/datastores"
+"""Where a datastore is seen when nothing else is said."""
+
+
+class Placement(LightRecord):
     """One datastore of a run: what the user called it, where it is to appear, and the mount that shows it."""
 
-    label: str
-    """As in messages: `imagenet@2`."""
-    path: PurePosixPath
-    source: PurePosixPath
-    """The daemon's own mountpoint on this node."""
+    __slots__ = ("label", "path", "source")
+
+    def __init__(self, label: str, path: str, source: str) -> None:
+        self.label = label
+        """As in messages: `imagenet@2`."""
+        self.path = path
+        self.source = source
+        """The daemon's own mountpoint on this node."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
+class Rebuilt(LightRecord):
     """A directory to be rebuilt on tmpfs with what it held, plus directories that it lacks."""
 
-    directory: PurePosixPath
-    missing: tuple[PurePosixPath, ...]
-    """Absolute, parents before children."""
+    __slots__ = ("directory", "missing")
+
+    def __init__(self, directory: str, missing: tuple[str, ...]) -> None:
+        self.directory = directory
+        self.missing = missing
+        """Absolute, parents before children."""
 
 
-@dataclass(frozen=True, slots=True)
-class ViewPlan:
+class ViewPlan(LightRecord):
     """What to do, in this order: make *made* on the host, then in the namespace rebuild, then attach."""
 
-    made: tuple[PurePosixPath, ...] = ()
-    rebuilt: tuple[Rebuilt, ...] = ()
-    placements: tuple[Placement, ...] = ()
+    __slots__ = ("made", "placements", "rebuilt")
 
-
-class Host(Protocol):
-    """What the plan must know of the file system."""
-
-    def is_directory(self, path: PurePosixPath) -> bool | None:
-        """True for a directory (also through a link), False for anything else, None where nothing is."""
-        ...
-
-    def is_writable(self, directory: PurePosixPath) -> bool:
-        """Whether this process may create entries in *directory*."""
-        ...
+    def __init__(
+        self,
+        made: tuple[str, ...] = (),
+        rebuilt: tuple[Rebuilt, ...] = (),
+        placements: tuple[Placement, ...] = (),
+    ) -> None:
+        self.made = made
+        self.rebuilt = rebuilt
+        self.placements = placements
 
 
 class LocalHost:
     """The machine that we run on."""
 
-    def is_directory(self, path: PurePosixPath) -> bool | None:
+    def is_directory(self, path: str) -> bool | None:
         if os.path.isdir(path):
             return True
         return False if os.path.lexists(path) else None
 
-    def is_writable(self, directory: PurePosixPath) -> bool:
+    def is_writable(self, directory: str) -> bool:
         return os.access(directory, os.W_OK | os.X_OK)
 
 
-def checked_path(label: str, text: str) -> PurePosixPath:
+def checked_path(label: str, text: str) -> str:
     """The absolute, normalised path that a user gave for datastore *label*. Raises InvalidInput."""
     if not text.startswith("/"):
         raise InvalidInput(
             f"the mount directory '{text}' of {label} is a relative path",
             remedy=f"give an absolute one, such as {os.path.abspath(text)}",
         )
-    path = PurePosixPath(os.path.normpath(text.replace("//", "/")))
-    if path == PurePosixPath("/"):
+    path = os.path.normpath(text.replace("//", "/"))
+    if path == "/":
         raise InvalidInput(f"{label} can't be mounted over /", remedy="give a directory below it")
     return path
 
 
-@dataclass(slots=True)
 class _Builder:
-    host: Host
-    made: list[PurePosixPath] = field(default_factory=list)
-    rebuilt: dict[PurePosixPath, list[PurePosixPath]] = field(default_factory=dict)
-    promised: set[PurePosixPath] = field(default_factory=set)
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.made: list[str] = []
+        self.rebuilt: dict[str, list[str]] = {}
+        self.promised: set[str] = set()
 
     def require(self, placement: Placement) -> None:
-        missing: list[PurePosixPath] = []
+        missing: list[str] = []
         ancestor = placement.path
         while ancestor not in self.promised:
             is_directory = self.host.is_directory(ancestor)
@@ -111,7 +128,7 @@ class _Builder:
             if is_directory:
                 break
             missing.append(ancestor)
-            ancestor = ancestor.parent
+            ancestor = os.path.dirname(ancestor)
         if not missing:
             return
         missing.reverse()
@@ -125,9 +142,9 @@ class _Builder:
             self.rebuilt.setdefault(ancestor, []).extend(missing)
 
 
-def plan_view(placements: list[Placement], host: Host) -> ViewPlan:
+def plan_view(placements: Sequence[Placement], host: Host) -> ViewPlan:
     """How to make all *placements* appear. Raises InvalidInput for two at one path, one inside another, or a file."""
-    ordered = sorted(placements, key=lambda p: p.path.parts)
+    ordered = sorted(placements, key=lambda p: p.path.split("/"))
     for first, second in itertools.pairwise(ordered):
         if first.path == second.path:
             raise InvalidInput(
@@ -136,7 +153,7 @@ def plan_view(placements: list[Placement], host: Host) -> ViewPlan:
             )
     for inner in ordered:
         for outer in ordered:
-            if outer.path in inner.path.parents:
+            if inner.path.startswith(f"{outer.path}/"):
                 raise InvalidInput(
                     f"the mount directory {inner.path} of {inner.label} lies inside {outer.path} of {outer.label}",
                     remedy="datastores are read-only; choose a path outside of it",
@@ -144,7 +161,7 @@ def plan_view(placements: list[Placement], host: Host) -> ViewPlan:
     builder = _Builder(host)
     for placement in ordered:
         builder.require(placement)
-    tops = sorted(builder.rebuilt, key=lambda top: len(top.parts))
+    tops = sorted(builder.rebuilt, key=lambda top: len(top.rstrip("/").split("/")))
     return ViewPlan(
         made=tuple(builder.made),
         rebuilt=tuple(Rebuilt(top, tuple(builder.rebuilt[top])) for top in tops),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path, PurePosixPath
 
 from gridfs.errors import GridfsError
 from gridfs.mount.runs import replace_process
@@ -16,9 +15,9 @@ def main(arguments: list[str]) -> None:
     for number, argument in enumerate(arguments[1:split], 1):
         path, source = argument.split("=")
         label = f"d{number}@1"
-        placements.append(Placement(label, checked_path(label, path), PurePosixPath(source)))
+        placements.append(Placement(label, checked_path(label, path), source))
     try:
-        replace_process(placements, arguments[split + 1 :], Path(arguments[0]))
+        replace_process(placements, arguments[split + 1 :], arguments[0])
     except GridfsError as error:
         sys.exit(str(error))
 

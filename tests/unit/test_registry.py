@@ -6,7 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 
@@ -86,7 +86,7 @@ def test_killed_process_is_dead(found: Registry) -> None:
 def test_clean_takes_a_dead_directory_and_the_target_made_for_it(found: Registry, tmp_path: Path) -> None:
     directory, target = new_mount(found), tmp_path / "target"
     target.mkdir()
-    leftovers_of(found.directory_of("any").parent.parent).note(PurePosixPath(target))
+    leftovers_of(found.directory_of("any").parent.parent).note(str(target))
     registry.write_record(directory, record_of(directory, target))
     assert [record.target for record in found.clean_dead(never)] == [target]
     assert not directory.exists()

@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 
 from gridfs.cli.run_config import read_run_config
-from gridfs.cli.run_request import Given, Option, RequestedDatastore, assign, requested
+from gridfs.cli.run_request import MOUNT_DIR, NAME, VERSION, Given, RequestedDatastore, assign, requested
 from gridfs.errors import InvalidInput, NotFound
-from gridfs.model import VersionSpec
 
-NAME, VERSION, DIR = Option.NAME, Option.VERSION, Option.MOUNT_DIR
+DIR = MOUNT_DIR
 
 
 def want(name: str, version: int | None = None, mount_dir: str | None = None) -> RequestedDatastore:
-    return RequestedDatastore(VersionSpec(name, version), mount_dir)
+    return RequestedDatastore(name, version, mount_dir)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from pathlib import PurePosixPath
 
 import pytest
 
 from gridfs.config import Paths
 from gridfs.mount import runs
 from gridfs.mount.leftovers import Leftovers
-from gridfs.mount.view import Host, Placement, ViewPlan
+from gridfs.mount.view import LocalHost, Placement, ViewPlan
 
 
 class Looked(Exception):
@@ -21,7 +20,7 @@ class Looked(Exception):
 def test_a_directory_that_another_run_made_is_not_removed_between_looking_and_mounting(
     private_dirs: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look(placements: list[Placement], host: Host) -> ViewPlan:
+    def look(placements: list[Placement], host: LocalHost) -> ViewPlan:
         root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
         try:
             with pytest.raises(BlockingIOError):
@@ -31,9 +30,9 @@ def test_a_directory_that_another_run_made_is_not_removed_between_looking_and_mo
         raise Looked
 
     monkeypatch.setattr(runs, "plan_view", look)
-    placement = Placement("data@1", PurePosixPath("/in"), PurePosixPath("/nowhere"))
+    placement = Placement("data@1", "/in", "/nowhere")
     with pytest.raises(Looked):
-        runs.replace_process([placement], ["true"], private_dirs.runtime)
+        runs.replace_process([placement], ["true"], str(private_dirs.runtime))
 
 
 def test_a_record_that_its_run_could_not_finish_is_passed_over(private_dirs: Paths) -> None:
