@@ -92,6 +92,10 @@ class StoreUnavailable(GridfsError):
     retryable = True
 
 
+class StoreUnreachable(StoreUnavailable):
+    """Nobody is at the store's address: its connections are refused, or its host name is not known."""
+
+
 class ReadTimeout(StoreUnavailable):
     """The deadline of a read passed while it waited for the store."""
 

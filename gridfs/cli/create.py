@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gridfs.cli.invocation import Invocation
+from gridfs.cli.invocation import Invocation, retry_policy
 from gridfs.cli.listing import print_versions, version_as_json
 from gridfs.cli.output import print_json, say, shown_count, shown_size, warn
 from gridfs.errors import GridfsError, Interrupted, InvalidInput
@@ -112,7 +112,7 @@ def carry_out(invocation: Invocation, request: CreateRequest, selected: Selected
         from gridfs.create.creation import create_datastore
         from gridfs.store.stack import open_store
 
-        store = await open_store(selected.settings)
+        store = await open_store(selected.settings, retry=retry_policy())
         try:
             with shown_progress() as progress:
                 return await create_datastore(

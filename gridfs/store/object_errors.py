@@ -1,6 +1,7 @@
 """What an answer of an S3 server means: from its status and error code to the classes of `gridfs.errors`.
 
-Both clients come here, obstore (whose exceptions carry status and code only in their text) and aiobotocore.
+All clients come here: obstore (whose exceptions carry status and code only in their text), the short way of reads
+(status and body) and aiobotocore.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from gridfs.errors import (
     ObjectMissing,
     StoreRefused,
     StoreUnavailable,
+    StoreUnreachable,
 )
 
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,400})</Message>")
+
+_NOBODY_THERE = {"ConnectionRefused": "the connection was refused", "dns error": "its host name is not known"}
+"""What the debug dump of an obstore exception has, and what it means."""
 
 _WRONG_CREDENTIALS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
 _WRONG_REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
@@ -35,6 +40,8 @@ class Answer:
     code: str | None
     """S3's error code, where the answer had a body."""
     message: str
+    nobody_there: bool = False
+    """The address has no server: another attempt a moment later finds none either."""
 
     @property
     def said(self) -> str:
@@ -44,11 +51,21 @@ class Answer:
 
 def parse_obstore(text: str) -> Answer:
     """The answer inside the text of an obstore exception, without its debug dump."""
-    text = text.partition("\n\nDebug source:")[0]
+    text, _, dump = text.partition("\n\nDebug source:")
     status, code, message = _STATUS.search(text), _CODE.search(text), _MESSAGE.search(text)
     if status is None:
+        for mark, meaning in _NOBODY_THERE.items():
+            if mark in dump:
+                return Answer(None, None, meaning, nobody_there=True)
         return Answer(None, None, text.rpartition(" - ")[2].strip())
     return Answer(int(status[1]), code and code[1], message[1] if message else "")
+
+
+def parse_refusal(status: int, body: bytes) -> Answer:
+    """The answer of status and XML body."""
+    text = body.decode("utf-8", "replace")
+    code, message = _CODE.search(text), _MESSAGE.search(text)
+    return Answer(status, code and code[1], message[1] if message else "")
 
 
 def error_of(answer: Answer, *, where: str, key: str | None) -> GridfsError:
@@ -57,7 +74,8 @@ def error_of(answer: Answer, *, where: str, key: str | None) -> GridfsError:
     status, code = answer.status, answer.code
     if status is None:
         remedy = "check the network and --endpoint-url"
-        return StoreUnavailable(f"{what} can't be reached ({answer.said})", remedy=remedy)
+        kind = StoreUnreachable if answer.nobody_there else StoreUnavailable
+        return kind(f"{what} can't be reached ({answer.said})", remedy=remedy)
     if status >= 500 or status == 429 or code in ("RequestTimeout", "SlowDown", "Throttling"):
         if status == 501:
             return StoreRefused(f"{what}: the server does not support the operation ({answer.said})")

@@ -12,12 +12,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from typing import TypeVar
 
 import trio
 
-from gridfs.errors import GridfsError, ObjectExists
+from gridfs.errors import GridfsError, ObjectExists, StoreUnavailable, StoreUnreachable
 from gridfs.model import Buffer, ByteRange
 from gridfs.store.base import Deliver, ObjectHead, ObjectStore
 from gridfs.store.wrap import Operation, WrappedStore
@@ -36,6 +37,14 @@ class RetryPolicy:
     """A momentary 503 of S3 is over by then."""
     largest_pause_s: float = 5.0
     factor: float = 2.0
+    unreachable_deadline_s: float = inf
+    """Of a store that has never answered and has nobody at its address, where it is less than *deadline_s*: someone
+    waits who may have mistyped the address. One that has answered is taken to be restarting."""
+
+    def ends_s(self, started_s: float, error: GridfsError, *, has_answered: bool) -> float:
+        """When an operation that began at *started_s* and failed by *error* is not tried again any more."""
+        is_absent = isinstance(error, StoreUnreachable) and not has_answered
+        return started_s + (min(self.deadline_s, self.unreachable_deadline_s) if is_absent else self.deadline_s)
 
 
 def pauses(policy: RetryPolicy, random: Random) -> Iterator[float]:
@@ -48,12 +57,13 @@ def pauses(policy: RetryPolicy, random: Random) -> Iterator[float]:
 
 async def persist(call: Callable[[], Awaitable[_T]], policy: RetryPolicy, random: Random) -> _T:
     """What *call* returns, which is called until it raises nothing that is retryable, or the deadline has passed."""
-    deadline_s = trio.current_time() + policy.deadline_s
+    started_s = trio.current_time()
     for pause_s in pauses(policy, random):
         try:
             return await call()
         except GridfsError as error:
-            if not error.retryable or trio.current_time() + pause_s > deadline_s:
+            ends_s = policy.ends_s(started_s, error, has_answered=False)
+            if not error.retryable or trio.current_time() + pause_s > ends_s:
                 raise
             await trio.sleep(pause_s)
     raise AssertionError("pauses never end")
@@ -66,6 +76,7 @@ class RetryingStore(WrappedStore):
         super().__init__(inner)
         self._policy = policy or RetryPolicy()
         self._random = random or Random()
+        self._has_answered = False
         self.repeated = 0
         """Attempts that were not the first."""
 
@@ -75,12 +86,20 @@ class RetryingStore(WrappedStore):
         patience = _Patience(self, operation)
         while True:
             try:
-                return await call()
+                result = await call()
+                self._has_answered = True
+                return result
             except GridfsError as error:
                 await patience.pause_or_raise(error)
 
     async def stream_range(
-        self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
+        self,
+        key: str,
+        byte_range: ByteRange,
+        deliver: Deliver,
+        *,
+        if_match: str | None = None,
+        into: memoryview | None = None,
     ) -> None:
         position = byte_range.start
 
@@ -91,7 +110,9 @@ class RetryingStore(WrappedStore):
 
         async def rest() -> None:
             if position < byte_range.stop:
-                await self._inner.stream_range(key, ByteRange(position, byte_range.stop), advance, if_match=if_match)
+                lacking = ByteRange(position, byte_range.stop)
+                where = None if into is None else into[position - byte_range.start :]
+                await self._inner.stream_range(key, lacking, advance, if_match=if_match, into=where)
 
         await self._around(Operation("stream_range", key, byte_range.size_bytes), rest)
 
@@ -129,12 +150,15 @@ class _Patience:
     def __init__(self, store: RetryingStore, operation: Operation) -> None:
         self._store = store
         self._operation = operation
-        self._deadline_s = trio.current_time() + store._policy.deadline_s
+        self._started_s = trio.current_time()
         self._pauses = pauses(store._policy, store._random)
 
     async def pause_or_raise(self, error: GridfsError) -> None:
         pause_s = next(self._pauses)
-        if not error.retryable or trio.current_time() + pause_s > self._deadline_s:
+        if not isinstance(error, StoreUnavailable):
+            self._store._has_answered = True
+        ends_s = self._store._policy.ends_s(self._started_s, error, has_answered=self._store._has_answered)
+        if not error.retryable or trio.current_time() + pause_s > ends_s:
             raise error
         _log.debug("%s of %s again in %.2f s: %s", self._operation.name, self._operation.key, pause_s, error)
         self._store.repeated += 1

@@ -26,7 +26,7 @@ from gridfs.store.s3_bucket import S3Bucket
 _SAMPLE = 50
 """Keys of a first look; three of them are asked whether they may be read."""
 
-_PATIENCE = RetryPolicy(deadline_s=10)
+_PATIENCE = RetryPolicy(deadline_s=10, unreachable_deadline_s=2)
 """Someone waits, who may have mistyped the endpoint."""
 
 
@@ -57,7 +57,7 @@ async def reach(bucket: str, path: str, settings: StoreSettings, aws: AwsEnviron
     session = AwsSession(settings.profile)
     told = await persist(lambda: session.bucket_region(bucket, endpoint_url=endpoint_url), _PATIENCE, Random())
     region = told or settings.region or aws.region or "us-east-1"
-    anyone = BucketAddress(bucket, region, endpoint_url, None, settings.requester_pays)
+    anyone = BucketAddress(bucket, region, endpoint_url, None, settings.requester_pays, not aws.has_proxy)
     try:
         return Reached(anyone, *await _meant(anyone, path), told)
     except AccessDenied as error:

@@ -17,6 +17,7 @@ from gridfs.errors import (
     ObjectMissing,
     StoreRefused,
     StoreUnavailable,
+    StoreUnreachable,
     Unsupported,
 )
 from gridfs.model import ByteRange
@@ -24,6 +25,8 @@ from gridfs.store import objects_client
 from gridfs.store.address import BucketAddress, StaticCredentials, is_addressable
 from gridfs.store.objects import BucketStore
 from gridfs.store.retry import RetryPolicy
+from gridfs.store.s3 import AwsSession
+from gridfs.store.s3_bucket import S3Bucket
 from gridfs.store.stack import wrap_store
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
@@ -82,6 +85,7 @@ async def test_a_read_that_fails_says_how(
         assert words in str(caught.value)
         with pytest.raises(expected):
             await store.stream_range("k", ByteRange(0, len(DATA)), delivered.extend, if_match='"stub"')
+        await store.aclose()
         assert len(stub.asked) == 2, "the client itself tries nothing again"
     assert delivered == DATA[: len(delivered)]
     assert len(delivered) <= HALF
@@ -89,10 +93,31 @@ async def test_a_read_that_fails_says_how(
 
 @on_trio
 async def test_a_refused_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = store_at(f"http://127.0.0.1:{free_ports(1)}")
-    for call in (store.get("k"), store.put("k", b"x"), store.head("k"), store.delete("k"), store.list_directories("")):
-        with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1"):
+    endpoint_url = f"http://127.0.0.1:{free_ports(1)}"
+    store = store_at(endpoint_url)
+    control = S3Bucket(store.address)
+    for call in (
+        store.get("k"),
+        store.put("k", b"x"),
+        store.head("k"),
+        store.delete("k"),
+        store.list_directories(""),
+        control.get("k"),
+        control.list_page(""),
+        AwsSession().bucket_region("b", endpoint_url=endpoint_url),
+    ):
+        with pytest.raises(StoreUnreachable, match=r"127\.0\.0\.1|can't be reached"):
             await call
+
+
+@on_trio
+async def test_a_server_that_hangs_up_is_there() -> None:
+    with stub_s3(lambda asked: Reply(cut_after=-1)) as stub:
+        store = store_at(stub.endpoint_url)
+        for call in (store.get("k"), S3Bucket(store.address).get("k")):
+            with pytest.raises(StoreUnavailable) as caught:
+                await call
+            assert type(caught.value) is StoreUnavailable
 
 
 @pytest.mark.parametrize(
@@ -167,6 +192,7 @@ async def test_who_pays_is_said_and_no_secret_is() -> None:
         assert await store.get_range("k", ByteRange(1, 5)) == DATA[1:5]
         assert stub.asked[0].headers["x-amz-request-payer"] == "requester"
         assert "Credential=key/" in stub.asked[0].headers["authorization"]
+        await store.aclose()
     assert "secret" not in repr(store.address)
 
 
@@ -176,8 +202,10 @@ async def test_the_environment_does_not_redirect_a_store(monkeypatch: pytest.Mon
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
     with stub_s3(lambda asked: part_of(DATA, asked)) as stub:
-        assert await store_at(stub.endpoint_url).get_range("k", ByteRange(0, 5)) == DATA[:5]
+        store = store_at(stub.endpoint_url)
+        assert await store.get_range("k", ByteRange(0, 5)) == DATA[:5]
         assert "authorization" in stub.asked[0].headers
+        await store.aclose()
 
 
 @pytest.mark.parametrize("key", ["/a", "a/", "a//b", ".", "a/../b", "a\nb", "a\tb", "\x7f", "", "a/./b", "a\x00b"])

@@ -8,9 +8,9 @@ from random import Random
 import pytest
 import trio
 
-from gridfs.errors import AccessDenied, ObjectExists, StoreUnavailable
+from gridfs.errors import AccessDenied, ObjectExists, ObjectMissing, StoreUnavailable, StoreUnreachable
 from gridfs.model import ByteRange
-from gridfs.store.retry import RetryingStore, RetryPolicy, pauses
+from gridfs.store.retry import RetryingStore, RetryPolicy, pauses, persist
 from gridfs.store.simulated import Fault, Network, SimulatedStore
 from gridfs.store.trace import LimitedStore, StoreStatistics, TracedStore
 from tests.support.data import ramp
@@ -46,6 +46,40 @@ async def test_the_deadline_ends_it_with_the_last_cause() -> None:
     raw.inject(Fault.UNAVAILABLE, times=1000)
     with pytest.raises(StoreUnavailable, match="503"):
         await RetryingStore(raw, RetryPolicy(deadline_s=20)).get_range("k", ByteRange(0, 5))
+    assert 15 <= trio.current_time() <= 20
+
+
+REFUSED = StoreUnreachable("s3://b can't be reached (connection refused)")
+
+
+@on_mock_clock
+async def test_a_store_that_was_never_there_is_given_up_soon() -> None:
+    raw = SimulatedStore()
+    raw.inject(REFUSED, times=1000)
+    policy = RetryPolicy(deadline_s=20, unreachable_deadline_s=2)
+    with pytest.raises(StoreUnreachable):
+        await RetryingStore(raw, policy).get("k")
+    assert 1 <= trio.current_time() <= 2
+    assert len(raw.requests) > 3
+    with pytest.raises(StoreUnreachable):
+        await persist(lambda: raw.get("k"), policy, Random(1))
+    assert trio.current_time() <= 4
+
+
+@pytest.mark.parametrize("answered_by", ["data", "a failure that is an answer"])
+@on_mock_clock
+async def test_a_store_that_restarts_is_waited_for(answered_by: str) -> None:
+    raw = SimulatedStore()
+    raw.place("k", ramp(100))
+    store = RetryingStore(raw, RetryPolicy(deadline_s=20, unreachable_deadline_s=2))
+    if answered_by == "data":
+        await store.get("k")
+    else:
+        with pytest.raises(ObjectMissing):
+            await store.get("none")
+    raw.inject(REFUSED, times=1000)
+    with pytest.raises(StoreUnreachable):
+        await store.get("k")
     assert 15 <= trio.current_time() <= 20
 
 
