@@ -18,6 +18,7 @@ from gridfs.store.stack import open_store
 from tests.mount.stage import MODES, Stage
 from tests.support.data import ramp
 from tests.support.s3 import S3Server
+from tests.support.stub_s3 import LAST_MODIFIED, Asked, Reply, error, part_of, stub_s3
 
 LARGE = 40 << 20
 """More than what is fetched ahead of a first read."""
@@ -113,6 +114,60 @@ def test_a_changing_bucket(bucket: S3Server, staged: Stage, tmp_path: Path) -> N
     assert (fresh / "shrunk").read_bytes() == ramp(5000)
     assert (fresh / "added").read_bytes() == b"new"
     assert sorted(os.listdir(fresh)) == ["added", "replaced", "same", "shrunk"]
+
+
+REFUSALS = {"denied": "AccessDenied", "archived": "InvalidObjectState"}
+
+
+class Guarded:
+    """A public bucket that comes to refuse what REFUSALS has, which neither moto nor Ceph can be made to."""
+
+    def __init__(self) -> None:
+        self.content = {f"data/{key}": ramp(LARGE) for key in (*REFUSALS, "open")}
+        self.refuses = False
+
+    def __call__(self, asked: Asked) -> Reply:
+        key = asked.path.removeprefix("/bucket").removeprefix("/")
+        if "list-type" in asked.query:
+            return self._list()
+        if not key:
+            return Reply()
+        if self.refuses and (code := REFUSALS.get(key.removeprefix("data/"))):
+            return error(403, code)
+        if asked.method == "HEAD":
+            return Reply(200, self.content[key], {"ETag": '"stub"', "Last-Modified": LAST_MODIFIED})
+        return part_of(self.content[key], asked)
+
+    def _list(self) -> Reply:
+        items = "".join(
+            f"<Contents><Key>{key}</Key><LastModified>2026-11-22T10:00:00.000Z</LastModified><ETag>&quot;stub&quot;</ETag>"
+            f"<Size>{LARGE}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+            for key in sorted(self.content)
+        )
+        return Reply(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{items}</ListBucketResult>".encode())
+
+
+def test_an_object_that_may_not_be_read_any_more(staged: Stage, tmp_path: Path) -> None:
+    staged.expects_incidents = True
+    guarded = Guarded()
+    with stub_s3(guarded) as stub:
+        version = no_copy_version(staged, S3Server(stub.endpoint_url, "", "", "bucket"))
+        root = staged.mount(version, tmp_path / "mount", MODES["bare"])
+        guarded.refuses = True
+        for key in REFUSALS:
+            assert refused(root / key, 1000, 0) == errno.EACCES
+            assert refused(root / key, 1000, LARGE - 5000) == errno.EACCES
+            assert (root / key).stat().st_size == LARGE
+        assert read(root / "open", 1000, 10) == ramp(1000, 10)
+
+        (status,) = staged.statuses()
+        assert status.detail is not None
+        told = {incident["kind"]: incident["message"] for incident in status.detail["incidents"]}
+        assert set(told) == {"AccessDenied"}
+        assert "bucket/data/archived is archived" in told["AccessDenied"]
+        logs = [path.read_text() for path in staged.paths.state.rglob("*.log")]
+        assert any("data/denied: access denied" in log for log in logs)
+        staged.unmount(root)
 
 
 @pytest.mark.ceph
