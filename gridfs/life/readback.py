@@ -18,8 +18,8 @@ from gridfs.model import ROOT_INODE, ByteRange, Entry, ObjectRecord
 from gridfs.read.plan import Run, blocks_of, bytes_of, parts_of
 from gridfs.read.verify import wrong_blocks
 
-OBJECTS_AT_ONCE = 16
-"""Parts in memory at once, one for each: 128 MiB."""
+OBJECTS_AT_ONCE = PARTS_AT_ONCE = 16
+"""Parts in memory at once, of one object or of many: 128 MiB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Reads a version back and names what is wrong: `grid datastore verify`.
 
-Each object is read in order by one task, so that every file's SHA-256 can be compared besides the checksums of its
-blocks. With a sample only some parts are read, chosen at random, and the files that lie in them whole are compared.
+Parts of objects are read side by side, and those of one object are hashed in their order, so that every file's SHA-256
+can be compared besides the checksums of its blocks: a part that came early waits for its turn. With a sample only some
+parts are read, chosen at random, and the files that lie in them whole are compared.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import trio
 from gridfs.catalog_contents import Contents
 from gridfs.catalog_parallel import in_parallel
 from gridfs.errors import ObjectChanged, ObjectMissing
-from gridfs.life.readback import OBJECTS_AT_ONCE, Part, parts_with, path_of_entry, range_of, read_part
+from gridfs.life.readback import OBJECTS_AT_ONCE, PARTS_AT_ONCE, Part, parts_with, path_of_entry, range_of, read_part
 from gridfs.model import Entry, ObjectRecord
 from gridfs.read.plan import Run
 
@@ -56,18 +57,20 @@ async def verify(
     Raises StoreUnavailable or AccessDenied when it could not be found out; what is wrong is in the answer.
     """
     choose = _Sample(sample, random or Random())
+    at_once = trio.CapacityLimiter(PARTS_AT_ONCE)
     result = Verification(findings=list(_compare_counts(contents)))
 
     async def look_at(record: ObjectRecord) -> None:
         files = list(contents.manifest.entries_of_object(record.number))
         parts = choose.of(record, parts_with(files, contents.manifest.info.block_size_bytes))
-        await _look_at_object(contents, record, files, parts, result)
+        await _look_at_object(contents, record, files, parts, result, at_once)
         on_advance(result.whole_files, result.read_bytes)
 
     await in_parallel(look_at, contents.manifest.objects(), OBJECTS_AT_ONCE)
     if choose.spare is not None:
         record, part = choose.spare
-        await _look_at_object(contents, record, contents.manifest.entries_of_object(record.number), [part], result)
+        files = contents.manifest.entries_of_object(record.number)
+        await _look_at_object(contents, record, files, [part], result, at_once)
     result.findings.sort(key=lambda finding: finding.path)
     return result
 
@@ -101,16 +104,29 @@ class _Sample:
 
 
 async def _look_at_object(
-    contents: Contents, record: ObjectRecord, files: Iterable[Entry], parts: Iterable[Run], result: Verification
+    contents: Contents,
+    record: ObjectRecord,
+    files: Iterable[Entry],
+    parts: Iterable[Run],
+    result: Verification,
+    at_once: trio.CapacityLimiter,
 ) -> None:
     hashing = _Hashing(files)
     wrong: dict[int, Entry] = {}
-    try:
-        for run in parts:
+    turns = _Turns()
+
+    async def look_at(numbered: tuple[int, Run]) -> None:
+        number, run = numbered
+        async with at_once:  # first come, first served: who holds the turn is never behind who waits for it
             part = await read_part(contents, record, run)
+            await turns.wait_for(number)
             result.read_bytes += part.data.nbytes
             for file in await trio.to_thread.run_sync(hashing.take, part):
                 wrong[file.inode] = file
+        turns.pass_on()
+
+    try:
+        await in_parallel(look_at, enumerate(parts), PARTS_AT_ONCE)
     except (ObjectMissing, ObjectChanged) as error:
         problem = "gone from the store" if isinstance(error, ObjectMissing) else "changed in its bucket"
         for file in contents.manifest.entries_of_object(record.number):
@@ -119,6 +135,22 @@ async def _look_at_object(
     result.whole_files += hashing.compared
     for file in wrong.values():
         result.findings.append(Finding(path_of_entry(contents, file), "differs from what was stored"))
+
+
+class _Turns:
+    """Lets tasks do something one after another, in the order of their numbers from 0."""
+
+    def __init__(self) -> None:
+        self._now = 0
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    async def wait_for(self, number: int) -> None:
+        while number != self._now:
+            await self._waiting.park()
+
+    def pass_on(self) -> None:
+        self._now += 1
+        self._waiting.unpark_all()
 
 
 class _Hashing:

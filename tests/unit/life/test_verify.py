@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import trio
 
 from gridfs.catalog import Catalog
 from gridfs.catalog_contents import Contents, open_contents
@@ -16,7 +17,9 @@ from gridfs.catalog_keys import objects_prefix
 from gridfs.config import StoreSettings
 from gridfs.errors import StoreUnavailable
 from gridfs.life.verify import Finding, verify
+from gridfs.model import ByteRange
 from gridfs.store.simulated import Fault, SimulatedStore
+from gridfs.store.wrap import WrappedStore
 from tests.support.data import ramp
 from tests.support.made_versions import Link, make_version
 from tests.support.on_trio import on_trio
@@ -120,6 +123,41 @@ async def test_a_store_that_fails_is_no_finding(tmp_path: Path) -> None:
         store.inject(Fault.UNAVAILABLE, key=objects(store)[1])
         with pytest.raises(StoreUnavailable):
             await verify(contents)
+
+
+class Backwards(WrappedStore):
+    """Parts of the large file come when all of them were asked for, the last one first."""
+
+    PARTS = 3
+
+    def __init__(self, inner: SimulatedStore, large: str) -> None:
+        super().__init__(inner)
+        self.large = large
+        self.came: list[int] = []
+        self._asked: dict[int, trio.Event] = {}
+
+    async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview:
+        if key == self.large:
+            self._asked[byte_range.start] = trio.Event()
+            if len(self._asked) == self.PARTS:
+                self._asked[byte_range.start].set()
+            await self._asked[byte_range.start].wait()
+            self.came.append(byte_range.start)
+            before = [start for start in self._asked if start < byte_range.start]
+            if before:
+                self._asked[max(before)].set()
+        return await super().get_range(key, byte_range, if_match=if_match)
+
+
+@on_trio
+async def test_parts_of_one_object_are_read_together_and_hashed_in_order(tmp_path: Path) -> None:
+    store = SimulatedStore()
+    async with opened(store, tmp_path) as contents:
+        backwards = Backwards(store, objects(store)[1])
+        found = await verify(replace(contents, objects=backwards))
+    assert backwards.came == [16 << 20, 8 << 20, 0]
+    assert found.is_sound
+    assert found.whole_files == FILES_WITH_BYTES
 
 
 @pytest.mark.parametrize("seed", range(6))
