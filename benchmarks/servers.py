@@ -113,8 +113,8 @@ def ceph(gib: int) -> Iterator[Server]:
         process.stdout.close()
 
 
-def make_bucket(server: Server) -> None:
-    """The bucket of a run. botocore, because obstore can't make one; it comes with aiobotocore."""
+def make_bucket(server: Server, name: str = BUCKET) -> None:
+    """The bucket of a run, or another one. botocore, because obstore can't make one; it comes with aiobotocore."""
     import botocore.session
     from botocore.config import Config
 
@@ -126,7 +126,7 @@ def make_bucket(server: Server) -> None:
         region_name="us-east-1",
         config=Config(s3={"addressing_style": "path"}),
     )
-    client.create_bucket(Bucket=BUCKET)
+    client.create_bucket(Bucket=name)
     client.close()
 
 
