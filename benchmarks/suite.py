@@ -66,7 +66,7 @@ def run(scale: Scale, letters: list[str], place: Path, *, with_rivals: bool, sav
             "small GET, ms": round(small, 2),
             "ceilings, GB/s": {
                 f"{server.name}, {connections} connections": round(
-                    servers.ceiling_gb_per_s(server, 64 << 20, connections), 3
+                    servers.ceiling_gb_per_s(server, scale.ceiling_bytes, connections), 3
                 )
                 for server in (rgw, limited.server, counting.server)
                 for connections in (1, 8, 16)

@@ -7,6 +7,7 @@ none skips: what is missing (a server, /dev/fuse) fails the run. `kill -USR1` pr
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import shutil
 import signal
@@ -25,12 +26,15 @@ from gridfs.mount.syscalls import MountFlag
 from tests.support import data
 from tests.support.leftovers import ENDING_S, MARK_VARIABLE, snapshot
 from tests.support.logs import no_warnings_logged
-from tests.support.s3 import S3Server, ceph_server, moto_server
+from tests.support.s3 import CEPH_START_TIMEOUT_S, S3Server, ceph_server, moto_server
 from tests.support.user import OrdinaryUser, ordinary_user
 from tests.support.watchdog import time_limit
 
 TIME_LIMIT_S = 300
 """No test should need a tenth of it; a noisy machine with two cores shall not make one fail."""
+
+SETUP_LIMIT_S = CEPH_START_TIMEOUT_S + 60
+"""One of them starts the server, which has a limit and a message of its own."""
 
 hypothesis.settings.register_profile(
     "gridfs",
@@ -50,10 +54,29 @@ def pytest_configure(config: pytest.Config) -> None:
     faulthandler.register(signal.SIGUSR1, file=os.dup(2), all_threads=True)
 
 
+def pytest_collection_finish() -> None:
+    """What collecting has made lives as long as the run: each full collection of garbage would visit all of it."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    with time_limit(SETUP_LIMIT_S):
+        return (yield)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     marker = item.get_closest_marker("timeout_s")
-    with time_limit(marker.args[0] if marker else TIME_LIMIT_S, snapshot()):
+    with time_limit(marker.args[0] if marker else TIME_LIMIT_S):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """Unmounting is here."""
+    with time_limit(TIME_LIMIT_S):
         return (yield)
 
 

@@ -8,6 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,8 @@ from tests.mount.stage import MODES, Stage
 from tests.support.data import ramp
 
 SIZE_BYTES = 3_000_000
+STOPPED_S = 20.0
+"""What must not ask the daemon is done in milliseconds; if it does ask, the daemon goes on then and the test fails."""
 
 
 @pytest.fixture
@@ -38,30 +43,44 @@ def objects(staged: Stage) -> list[Path]:
     return [path for path in (staged.paths.data / "store/datastores/edges/objects").rglob("*") if path.is_file()]
 
 
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """The process does nothing meanwhile. Fails when what is done in it waited for that process all the same."""
+    goes_on = threading.Event()
+
+    def go_on() -> None:
+        goes_on.set()
+        os.kill(pid, signal.SIGCONT)
+
+    watchdog = threading.Timer(STOPPED_S, go_on)
+    os.kill(pid, signal.SIGSTOP)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+        watchdog.join()
+        os.kill(pid, signal.SIGCONT)
+    if goes_on.is_set():
+        pytest.fail("the daemon was asked for what the kernel should know (or did someone drop the machine's caches?)")
+
+
 def test_opens_send_no_message_when_the_hook_is_live(staged: Stage, version: Version, tmp_path: Path) -> None:
     """With the daemon stopped, what the kernel knows can be opened, listed, read and closed all the same."""
     mount = staged.mount(version, tmp_path / "mount")
     before = [(mount / f"file{number}").read_bytes() for number in range(3)]
     names = os.listdir(mount)
     subprocess.run(["ls", "-la", mount], check=True, stdout=subprocess.DEVNULL)
-    pid = staged.record().pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with stopped(staged.record().pid):
         assert [(mount / f"file{number}").read_bytes() for number in range(3)] == before
         assert os.listdir(mount) == names
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_absent_names_are_remembered(staged: Stage, version: Version, tmp_path: Path) -> None:
     mount = staged.mount(version, tmp_path / "mount")
     assert not (mount / "none").exists()
-    pid = staged.record().pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with stopped(staged.record().pid):
         assert not (mount / "none").exists()
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_without_the_library_opens_are_asked_for(tmp_path: Path) -> None:

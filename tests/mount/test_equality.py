@@ -11,19 +11,27 @@ import pytest
 
 from gridfs.config import StoreSettings
 from tests.mount.stage import MODES, Stage, stage
-from tests.mount.trees import assert_same, make_oddities
+from tests.mount.trees import assert_same, make_oddities, make_sparse
 from tests.support.data import ramp
 from tests.support.s3 import S3Server
 
 
 def test_tree_of_oddities(staged: Stage, tmp_path: Path, mode: str) -> None:
     source = tmp_path / "source"
-    make_oddities(source, sparse=mode == "veil")
+    make_oddities(source)
     result = staged.create(source, "oddities")
     assert {problem.reason for problem in result.problems} >= {"fifo", "device", "socket", "xattr"}
     mount = staged.mount(result.version, tmp_path / "mount", MODES[mode])
     assert_same(source, mount)
     assert_same(source, mount)  # once more, now from the kernel's caches
+
+
+@pytest.mark.long
+def test_a_sparse_file_of_four_gigabytes(staged: Stage, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    make_sparse(source / "sparse")
+    assert_same(source, staged.mount(staged.create(source, "sparse").version, tmp_path / "mount"))
 
 
 def test_standard_library(staged: Stage, tmp_path: Path, mode: str) -> None:
@@ -54,14 +62,14 @@ def test_hundred_thousand_files_in_one_directory(staged: Stage, tmp_path: Path) 
     assert os.stat(mount / names[77_777]).st_size == 0
 
 
-@pytest.mark.parametrize("server", ["moto", pytest.param("ceph", marks=pytest.mark.ceph)])
-def test_through_an_object_store(server: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("server", "large_mib"), [("moto", 40), pytest.param("ceph", 200, marks=pytest.mark.ceph)])
+def test_through_an_object_store(server: str, large_mib: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     s3: S3Server = request.getfixturevalue(f"s3_{server}")
     settings = StoreSettings(url=f"s3://{s3.bucket}/a prefix", endpoint_url=s3.endpoint_url, region=s3.region)
     source = tmp_path / "source"
-    make_oddities(source, sparse=False)
-    with open(source / "200 MiB", "wb") as file:
-        for start in range(0, 200 << 20, 1 << 20):
+    make_oddities(source)
+    with open(source / f"{large_mib} MiB", "wb") as file:
+        for start in range(0, large_mib << 20, 1 << 20):
             file.write(ramp(1 << 20, start))
     directory = tmp_path / "stage"
     directory.mkdir()

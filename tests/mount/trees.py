@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tests.support.data import ramp
 
 SPARSE_SIZE_BYTES = 4 << 30
-"""More than 32 bits of offset."""
+"""More than 32 bits of offset; a file of this size is compared at its ends and in the middle."""
 
 
 class Facts(NamedTuple):
@@ -90,7 +90,17 @@ def _digest(path: bytes) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def make_oddities(root: Path, *, sparse: bool) -> None:
+def make_sparse(path: Path) -> None:
+    """A file of SPARSE_SIZE_BYTES with a few bytes in its middle and at its end."""
+    with open(path, "wb") as file:
+        file.truncate(SPARSE_SIZE_BYTES)
+        file.seek(SPARSE_SIZE_BYTES // 2 - 3)
+        file.write(ramp(10))
+        file.seek(SPARSE_SIZE_BYTES - 4)
+        file.write(b"end\n")
+
+
+def make_oddities(root: Path) -> None:
     """Everything that a tree can have in it and that is easily got wrong."""
     root.mkdir()
     (root / "empty directory").mkdir()
@@ -98,13 +108,6 @@ def make_oddities(root: Path, *, sparse: bool) -> None:
     for size in (1, 4095, 4096, 4097, 131071, 131072, 131073, 1 << 20):
         (root / f"ramp-{size}").write_bytes(ramp(size, size))
     (root / "large").write_bytes(ramp(20_000_003))
-    if sparse:
-        with open(root / "sparse", "wb") as file:
-            file.truncate(SPARSE_SIZE_BYTES)
-            file.seek(SPARSE_SIZE_BYTES // 2 - 3)
-            file.write(ramp(10))
-            file.seek(SPARSE_SIZE_BYTES - 4)
-            file.write(b"end\n")
     names = os.fsencode(root / "names")
     os.mkdir(names)
     odd = (b"two words", b"new\nline", b"\xff\xfe not utf-8", b"n" * 255, b"-rf", b"a", b"a-b", b"a.b", b"*", b"tab\t")

@@ -88,6 +88,11 @@ def snapshot() -> Snapshot:
     return Snapshot(frozenset(_mounts()), frozenset(_processes()))
 
 
+def everything_started() -> Leftovers:
+    """Every process that this run has started and that has its mark."""
+    return Leftovers((), tuple(sorted(_processes())))
+
+
 def _mounts() -> Iterable[Mount]:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:

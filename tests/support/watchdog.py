@@ -1,7 +1,7 @@
-"""A limit for each test that also holds where a signal alone would not: in a read of a mount whose daemon is stuck.
+"""A limit for each step of a test that also holds where a signal alone would not: in a read of a mount that is stuck.
 
-When the time is up, a thread writes all stacks, kills what the test has started (the kernel then answers its readers
-with ENOTCONN), and interrupts the main thread, in which the test fails like any other.
+When the time is up, a thread writes all stacks, kills what the run has started (the kernel then answers the readers of
+its mounts with ENOTCONN), and interrupts the main thread, in which the test fails like any other.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from types import FrameType
 
 import pytest
 
-from tests.support.leftovers import Snapshot
+from tests.support.leftovers import everything_started
 
 
 @contextmanager
-def time_limit(limit_s: float, before: Snapshot) -> Iterator[None]:
-    """Fails what runs in it after *limit_s*; kills processes that are not in *before*. For the main thread."""
+def time_limit(limit_s: float) -> Iterator[None]:
+    """Fails what runs in it after *limit_s*. For the main thread; it may be nested."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         pytest.fail(f"not done after {limit_s:g} s (its stacks are in the captured stderr)", pytrace=True)
 
     def end() -> None:
         faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
-        before.leftovers().remove()
+        everything_started().remove()
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
 
     previous = signal.signal(signal.SIGALRM, interrupt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from tests.support.data import ramp
 from tests.support.leftovers import snapshot
 from tests.support.logs import no_warnings_logged
 from tests.support.user import OrdinaryUser
+from tests.support.watchdog import time_limit
 
 
 def test_a_range_of_the_ramp_equals_that_range_of_a_longer_one() -> None:
@@ -35,6 +37,15 @@ def test_a_detached_process_is_found_and_removed() -> None:
     child.communicate()
     assert child.returncode == -9
     assert not before.leftovers(patience_s=10)
+
+
+def test_a_limit_holds_also_for_what_waits_for_a_stopped_process() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    os.kill(child.pid, signal.SIGSTOP)
+    with pytest.raises(pytest.fail.Exception, match=r"not done after 0\.1 s"), time_limit(0.1):
+        child.wait()
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
 
 
 def test_the_ordinary_user_is_not_root_and_can_use_fuse_and_this_python(an_ordinary_user: OrdinaryUser) -> None:
