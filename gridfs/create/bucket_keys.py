@@ -23,6 +23,8 @@ UNREPRESENTABLE, MARKER, ARCHIVED = "unrepresentable-key", "directory-marker", "
 """Reasons in the report."""
 
 MAX_COMPONENT_BYTES = 255
+_SUSPICIOUS = compile(rb"//|/\.|\0|/$")
+"""Of what has none of these, nothing but a component's length may be wrong."""
 _ARCHIVED_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 """GLACIER_IR answers at once. Archived tiers of INTELLIGENT_TIERING can't be told from a listing: their reads fail."""
 
@@ -73,21 +75,15 @@ class KeyMapping:
 
 def file_of(head: ObjectHead, path: bytes) -> Found:
     """The file that an object is."""
-    etag = head.etag or ""
-    return Found(
-        path,
-        Kind.FILE,
-        0o644,
-        head.size_bytes,
-        head.last_modified_ns,
-        stamp=f"{etag} {head.size_bytes}".encode(),
-        locator=head.key.encode("utf-8", "surrogateescape"),
-        etag=etag or None,
-    )
+    key, size, etag, modified_ns, _ = head
+    stamp, locator = f"{etag or ''} {size}".encode(), key.encode("utf-8", "surrogateescape")
+    return Found(path, Kind.FILE, 0o644, size, modified_ns, None, stamp, locator, None, etag or None)
 
 
 def _flaw(path: bytes) -> str | None:
     """Why no file system can show *path*; None if it can."""
+    if len(path) <= MAX_COMPONENT_BYTES and not path.startswith((b"/", b".")) and _SUSPICIOUS.search(path) is None:
+        return None  # nearly all
     if path == b"":
         return None
     if b"\0" in path:

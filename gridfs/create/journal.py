@@ -21,6 +21,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
+from gridfs.create.journal_found import FoundWriter
 from gridfs.create.journal_schema import (
     BASE,
     DURABLE,
@@ -29,17 +30,15 @@ from gridfs.create.journal_schema import (
     ROWS,
     SCHEMA,
     UNREAD,
-    UPSERT,
     BaseFile,
     FoundRow,
     StoredObject,
 )
-from gridfs.create.source import IMPLIED_MODE, Found, SourceTotals
-from gridfs.manifest.order import directories_above, path_of, place_of
+from gridfs.create.source import Found, SourceTotals
+from gridfs.manifest.order import path_of, place_of
 from gridfs.model import Kind, Problem
 
 _PAGE_ROWS = 4096
-_KNOWN_DIRECTORIES = 65_536
 _CACHE_KIB = 16 * 1024
 
 
@@ -55,10 +54,8 @@ class Journal:
             f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{_CACHE_KIB}; {SCHEMA}"
         )
         self._on_clash = on_clash or self._report_clash
-        self._known: set[bytes] = set()
         self._scan = int(self.get("scan") or 0)
-        self.found_files = 0
-        self.found_bytes = 0
+        self._writer = FoundWriter(self._connection, self._scan, self._on_clash)
         self._begin()
         pending = self._connection.execute("SELECT number FROM object WHERE state <> ?", (DURABLE,))
         self.forget_objects([number for (number,) in pending])
@@ -87,28 +84,25 @@ class Journal:
         """From now on the source tells what it holds; what it does not name again will be gone."""
         self._scan += 1
         self.put("scan", str(self._scan))
-        self._known.clear()
-        self.found_files = self.found_bytes = 0
+        self._writer = FoundWriter(self._connection, self._scan, self._on_clash)
+
+    @property
+    def found_files(self) -> int:
+        """Files that this scan has found so far."""
+        return self._writer.files
+
+    @property
+    def found_bytes(self) -> int:
+        """Their sizes."""
+        return self._writer.total_bytes
 
     def add(self, found: Found, content: int | None = None) -> None:
         """Listing.add; *content* when it is known already."""
-        directory, name = place_of(found.path)
-        if directory and directory not in self._known:
-            for above in directories_above(found.path):
-                self._imply(above)
-        if found.kind is Kind.DIRECTORY:
-            self._remember(found.path)
-            self._clash_with_file(directory, name, found.path)
-        elif found.kind is Kind.FILE:
-            self.found_files += 1
-            self.found_bytes += found.size
-        written = self._connection.execute(
-            UPSERT,
-            (directory, name, int(found.kind), found.mode, found.size, found.mtime_ns, found.target, found.stamp,
-             found.locator, found.same_as, found.etag, content, self._scan),
-        ).rowcount  # fmt: skip
-        if not written:
-            self._on_clash(found.path)
+        self._writer.add(found, content)
+
+    def add_files(self, files: Sequence[Found]) -> None:
+        """Listing.add_files."""
+        self._writer.add_files(files)
 
     def add_problem(self, problem: Problem) -> None:
         """Listing.add_problem."""
@@ -317,33 +311,6 @@ class Journal:
 
     def _begin(self) -> None:
         self._connection.execute("BEGIN")
-
-    def _imply(self, path: bytes) -> None:
-        """A directory that something lies in."""
-        place = place_of(path)
-        self._clash_with_file(*place, path)
-        self._connection.execute(
-            "INSERT INTO found(directory, name, kind, mode, size, mtime_ns, stamp, locator, scan)"
-            " VALUES (?, ?, 1, ?, 0, 0, x'', x'', ?)"
-            " ON CONFLICT DO UPDATE SET kind = 1, mode = excluded.mode, size = 0,"
-            " mtime_ns = 0, target = NULL, content = NULL, same_as = NULL, stamp = x'', scan = excluded.scan"
-            " WHERE kind <> 1 OR scan <> excluded.scan",
-            (*place, IMPLIED_MODE, self._scan),
-        )
-        self._remember(path)
-
-    def _remember(self, path: bytes) -> None:
-        if len(self._known) >= _KNOWN_DIRECTORIES:
-            self._known.clear()
-        self._known.add(path.replace(b"/", b"\0"))
-
-    def _clash_with_file(self, directory: bytes, name: bytes, path: bytes) -> None:
-        row = self._connection.execute(
-            "SELECT 1 FROM found WHERE directory = ? AND name = ? AND kind <> 1 AND scan = ?",
-            (directory, name, self._scan),
-        ).fetchone()
-        if row is not None:
-            self._on_clash(path)
 
     def _report_clash(self, path: bytes) -> None:
         self.add_problem(Problem("shadowed", path, "a directory has the same name and is what the version has"))

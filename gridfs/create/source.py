@@ -86,6 +86,10 @@ class Listing(Protocol):
         """Takes an entry. A second one of the same path replaces the first."""
         ...
 
+    def add_files(self, files: Sequence[Found]) -> None:
+        """Takes files; the same as `add` for each of them, and cheaper."""
+        ...
+
     def add_problem(self, problem: Problem) -> None:
         """Takes note of something that the version will not carry, or carries changed."""
         ...

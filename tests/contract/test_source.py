@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -31,6 +31,10 @@ class Collected:
 
     def add(self, found: Found) -> None:
         self.found[found.path] = found
+
+    def add_files(self, files: Sequence[Found]) -> None:
+        for file in files:
+            self.add(file)
 
     def add_problem(self, problem: Problem) -> None:
         self.problems.append(problem)

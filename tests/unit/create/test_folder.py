@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,10 @@ class Collected:
     def add(self, found: Found) -> None:
         assert found.path not in self.found, "a folder names nothing twice"
         self.found[found.path] = found
+
+    def add_files(self, files: Sequence[Found]) -> None:
+        for file in files:
+            self.add(file)
 
     def add_problem(self, problem: Problem) -> None:
         self.problems.append(problem)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridfs.create.journal import Journal
+from gridfs.create.journal_schema import FILES_AT_ONCE
 from gridfs.create.source import IMPLIED_MODE, Found, SourceTotals
 from gridfs.manifest.order import place_of
 from gridfs.model import Kind, Problem
@@ -47,7 +48,7 @@ def store(journal: Journal, number: int, *found: Found) -> None:
     key = f"{number:032x}"
     numbered = journal.begin_object(key)
     for index, each in enumerate(found):
-        sha256 = bytes([number, index]) * 16
+        sha256 = (number << 16 | index).to_bytes(32, "big")
         journal.set_content(each.path, journal.add_content(sha256, each.size, numbered, index * 10))
     journal.finish_object(numbered, 10 * len(found), b"checksums")
 
@@ -85,6 +86,32 @@ def test_a_directory_wins_over_a_file_of_its_name_and_that_is_reported(journal: 
         journal.add(file(path))
     assert {row.path: row.kind for row in journal.rows()} == {b"a": Kind.DIRECTORY, b"a/b": Kind.FILE}
     assert [problem[:2] for problem in journal.problems()] == [("shadowed", b"a")]
+
+
+@pytest.mark.parametrize("first", [b"d/a", b"d/a/b"])
+def test_many_files_at_once_are_taken_as_one_by_one(journal: Journal, first: bytes) -> None:
+    many = [file(b"d/%d/%d" % (number % 7, number), number) for number in range(2 * FILES_AT_ONCE + 3)]
+    clashing = sorted([file(b"d/a"), file(b"d/a/b")], key=lambda each: each.path != first)
+    journal.add_files([*many[:100], clashing[0], *many[100:600], clashing[1], *many[600:], many[5]])
+    one_by_one = Journal(Path(":memory:"))
+    one_by_one.begin_scan()
+    for each in [*many, *clashing]:
+        one_by_one.add(each)
+    assert list(journal.rows()) == list(one_by_one.rows())
+    assert journal.found_files == len(many) + 3
+    assert journal.found_bytes == sum(each.size for each in many) + 5 + 20
+    assert [problem[:2] for problem in journal.problems()] == [("shadowed", b"d/a")]
+    one_by_one.close()
+
+
+def test_content_stays_with_what_is_found_again_at_once(journal: Journal, path: Path) -> None:
+    many = [file(b"%04d" % number) for number in range(FILES_AT_ONCE)]
+    journal.add_files(many)
+    store(journal, 1, *many)
+    journal.begin_scan()
+    journal.add_files([many[0]._replace(stamp=b"2"), *many[1:]])
+    journal.end_scan()
+    assert [found.path for found in journal.unread()] == [b"0000"]
 
 
 def test_a_clash_may_be_refused(path: Path) -> None:
