@@ -6,6 +6,8 @@ Two shapes of names, because the two differ: one flat heap of numbered files, an
 server is benchmarks/listing_server.py, which says why it is not Ceph. The programs are run alternately as processes of
 their own, and the number of keys is compared. `gridfs (listing)` is the listing alone, without starting Python;
 `gridfs (dry run)` is what a user waits for, `grid datastore create --dry-run`, which also sorts keys into a journal.
+What the server itself gives is told first: the same pages by 16 connections that know where each begins, and parse
+nothing.
 """
 
 from __future__ import annotations
@@ -18,15 +20,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlencode
 
-from benchmarks.listing_names import SHAPES
+from benchmarks.listing_names import SHAPES, names
 from benchmarks.processes import ROOT, run
 from benchmarks.rivals import Rivals, install
 from benchmarks.servers import BUCKET, FIRST_BYTE_MS, Server
 from gridfs.bench.figures import median
+from gridfs.store.listing import PAGE_KEYS
 
+CONNECTIONS = 16
 LISTER = """
 import sys, time, trio
 from functools import partial
@@ -92,6 +99,25 @@ def listing_server(keys: int) -> Iterator[Server]:
         process.stdin.close()
 
 
+def ceiling_keys_per_s(server: Server, shape: str, keys: int) -> int:
+    """The most that any lister with CONNECTIONS could reach."""
+    starts = sorted(names(shape, keys))[PAGE_KEYS - 1 :: PAGE_KEYS]
+    address = server.endpoint.removeprefix("http://")
+
+    def read(share: list[str]) -> None:
+        connection = HTTPConnection(address)
+        for start in share:
+            query = urlencode({"list-type": 2, "prefix": f"{shape}/", "start-after": start, "encoding-type": "url"})
+            connection.request("GET", f"/{BUCKET}?{query}")
+            connection.getresponse().read()
+        connection.close()
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        list(threads.map(read, [starts[number::CONNECTIONS] for number in range(CONNECTIONS)]))
+    return round(keys / (time.perf_counter() - began))
+
+
 def measure(server: Server, rclone: Path, keys: int, rounds: int) -> list[dict[str, object]]:
     """A row for each shape and program. Raises RuntimeError when one of them misses a key."""
     rows: list[dict[str, object]] = []
@@ -121,13 +147,18 @@ def main() -> None:
     options = parser.parse_args()
     rclone = options.rclone or _installed().require("rclone")
     with listing_server(options.keys) as server:
+        ceilings = {shape: ceiling_keys_per_s(server, shape, options.keys) for shape in SHAPES}
         rows = measure(server, rclone, options.keys, options.rounds)
     version = subprocess.run([rclone, "version"], check=True, capture_output=True, text=True).stdout.splitlines()[0]
     print(f"{options.keys:,} keys, {FIRST_BYTE_MS:.0f} ms to the first byte, {version}")
+    for shape, rate in ceilings.items():
+        print(f"{shape:6} {'the server itself':18} {rate:>9,} keys/s")
     for row in rows:
         print(f"{row['shape']:6} {row['program']:18} {row['keys_per_s']:>9,} keys/s   {row['ratio']:>5} x rclone")
     if options.json:
-        options.json.write_text(json.dumps({"keys": options.keys, "rclone": version, "rows": rows}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({"keys": options.keys, "rclone": version, "server": ceilings, "rows": rows}, indent=1) + "\n"
+        )
 
 
 def _installed() -> Rivals:
