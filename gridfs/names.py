@@ -46,6 +46,8 @@ def name_from_source(source: str) -> str:
     A folder's path is resolved when it ends in `.` or `..`; a URL's query is ignored; suffixes of archives are taken
     off files and URLs; the root of a bucket has the bucket's name. Raises InvalidInput, which suggests --name.
     """
+    if re.fullmatch(r"(s3|gs|az)://", source, re.IGNORECASE):
+        raise InvalidInput(f"{source!r} names no bucket", remedy=f"write it as {source}bucket/prefix")
     component = _last_component(source)
     name = _reduced(component)[:MAX_NAME_LENGTH]
     if not name:
@@ -55,6 +57,17 @@ def name_from_source(source: str) -> str:
 
 def parse_spec(text: str) -> VersionSpec:
     """`NAME` or `NAME@VERSION` as users write it. Raises InvalidInput."""
+    if "://" in text:
+        raise InvalidInput(
+            f"{text!r} is an address, and not the name of a datastore",
+            remedy="`grid datastore` lists the names; a store is chosen with --store",
+        )
+    looks_like = re.fullmatch(r"([^:@]+):([0-9]{1,8})", text)
+    if looks_like is not None:
+        raise InvalidInput(
+            f"{text!r} names no version: its number comes after '@'",
+            remedy=f"for example {looks_like[1]}@{looks_like[2]}",
+        )
     name, at, version = text.partition("@")
     if not name:
         raise InvalidInput(f"{text!r} names no datastore", remedy="`grid datastore` lists those that exist")

@@ -12,6 +12,7 @@ import click
 
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.output import Column, print_json, print_table, say, shown_count, shown_size
+from gridfs.cli.parameters import Number, Seconds
 from gridfs.errors import AccessDenied, InvalidInput, NotFound, SourceProblem
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ DATASTORES = Path("/datastores")
 
 @click.command("bench")
 @click.argument("directory", metavar="[MOUNT|DIR]", default=".")
-@click.option("--files", type=click.IntRange(1), default=1000, show_default=True, help="Read at most this many files.")
+@click.option("--files", type=Number(least=1), default=1000, show_default=True, help="Read at most this many files.")
 @click.option(
-    "--seconds", type=click.FloatRange(0.05), default=3.0, show_default=True, help="Longest time of each of the passes."
+    "--seconds", type=Seconds(least=0.05), default=3.0, show_default=True, help="Longest time of each of the passes."
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Another number is another shuffled order.")
+@click.option("--seed", type=Number(), default=1, show_default=True, help="Another number is another shuffled order.")
 @click.option(
     "--plot", "plot_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg", help="Also draw it."
 )
@@ -109,6 +110,8 @@ def as_json(result: Measurement) -> dict[str, Any]:
 
 def print_measurement(result: Measurement) -> None:
     """Two tables, and what they mean."""
+    from gridfs.bench.measure import DAEMON_NOTE
+
     mean = result.file_bytes // max(1, result.file_count)
     click.echo(
         f"{result.directory} ({result.filesystem}): {shown_count(result.file_count, 'file')} of {shown_size(mean)} "
@@ -118,7 +121,7 @@ def print_measurement(result: Measurement) -> None:
         print_table(
             [
                 Column("latency"),
-                Column(""),
+                Column("state"),
                 *(Column(title, right=True) for title in ("count", "p50", "p90", "p99", "p99.9")),
             ],
             [
@@ -131,7 +134,7 @@ def print_measurement(result: Measurement) -> None:
     print_table(
         [
             Column("throughput"),
-            Column(""),
+            Column("state"),
             *(Column(title, right=True) for title in ("readers", "files", "files/s", "GB/s")),
         ],
         [
@@ -147,7 +150,8 @@ def print_measurement(result: Measurement) -> None:
         ],
     )
     click.echo("", err=True)
-    say(result.cold.value)
+    say(f"{result.cold.value}.")
+    say(DAEMON_NOTE)
 
 
 def shown_latency(microseconds: float) -> str:

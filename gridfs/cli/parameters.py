@@ -46,6 +46,40 @@ class Duration(click.ParamType[float]):
         return float(match.group(1)) * _DURATION_UNITS_S[(match.group(2) or "").lower()]
 
 
+class Number(click.ParamType[int]):
+    """A whole number that is not less than *least*."""
+
+    name = "number"
+
+    def __init__(self, least: int | None = None) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        allowed = "a whole number" if self.least is None else f"a whole number from {self.least}"
+        text = str(value).strip()
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text) or (self.least is not None and int(text) < self.least):
+            self.fail(f"'{value}' is not {allowed}", param, ctx)
+        return int(text)
+
+
+class Seconds(click.ParamType[float]):
+    """Seconds, with a fraction perhaps, and not less than *least*."""
+
+    name = "seconds"
+
+    def __init__(self, least: float) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = float("nan")
+        if not self.least <= seconds < float("inf"):
+            self.fail(f"'{value}' is not a number of seconds from {self.least}", param, ctx)
+        return seconds
+
+
 class PermissionBits(click.ParamType[int]):
     """`0444`, `644`, `0o755`: octal, as chmod takes them."""
 

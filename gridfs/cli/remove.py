@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import click
 
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.output import Column, print_json, print_table, say, shown_count, shown_size, warn
-from gridfs.cli.parameters import DURATION, SPEC
+from gridfs.cli.parameters import DURATION, SPEC, Number
 from gridfs.errors import Busy, GridfsError, InvalidInput
 from gridfs.model import Version, VersionSpec
 
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
 @click.command("delete")
 @click.argument("spec", metavar="[NAME@VERSION]", type=SPEC, required=False)
 @click.option("--name", metavar="NAME", help="Name of the datastore.")
-@click.option("--version", "number", type=click.IntRange(min=1), metavar="VERSION", help="Which version of it.")
+@click.option("--version", "number", type=Number(least=1), metavar="VERSION", help="Which version of it.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.pass_obj
 def delete(invocation: Invocation, spec: VersionSpec | None, name: str | None, number: int | None, yes: bool) -> None:
     """Deletes one version; the others stay as they are, and its number is never used again.
 
-    Asks on a terminal. Refused while the version is mounted on this node, by name of the mount or the run. Its data
-    is removed by `grid datastore gc`, two weeks later at the earliest: other nodes may still be reading it.
+    Asks on a terminal. Refused while the version is mounted on this node, by name of the mount or the run: by you,
+    or, where root deletes, by anyone. Other users' mounts and other nodes' are not seen; for them the data stays until
+    `grid datastore gc` removes it, two weeks later at the earliest.
 
     \b
     Examples:
@@ -129,23 +131,16 @@ def _one_version(spec: VersionSpec | None, name: str | None, number: int | None)
 
 
 def _refuse_if_in_use(invocation: Invocation, version: Version) -> None:
-    """Raises Busy if the version is mounted on this node by this user, and names the mount or the run."""
-    from gridfs.mount.client import status
-    from gridfs.mount.users import others_with
+    """Raises Busy if the version is mounted on this node as far as can be seen, and names the mount or the run."""
+    from gridfs.mount.in_use import in_use
 
-    for mount in status(invocation.paths):
-        record = mount.record
-        if record is None or mount.state not in ("mounted", "silent"):
-            continue
-        if record.store_url != invocation.store_settings.url or record.label != f"{version.name}@{version.version}":
-            continue
-        runs = [str(holder) for holder in others_with(record.fuse_path, record.devices)]
-        where = [str(path) for path in mount.paths]
-        used = [f"mounted at {', '.join(where)}"] if where else []
-        used += [f"in use by a run: {', '.join(runs)}"] if runs else []
-        if used:
-            remedy = f"grid unmount {where[0]}" if where else "wait for its end"
-            raise Busy(f"{record.label} is {' and '.join(used)}", remedy=remedy)
+    label = f"{version.name}@{version.version}"
+    for use in in_use(invocation.store_settings.url, label, invocation.paths):
+        used = [f"mounted at {', '.join(map(str, use.paths))}"] if use.paths else []
+        used += [f"in use by a run: {', '.join(use.runs)}"] if use.runs else []
+        whose = "" if use.record.uid == os.geteuid() else f" by uid {use.record.uid}"
+        remedy = f"grid unmount {use.paths[0]}" if use.paths else "wait for its end"
+        raise Busy(f"{label} is {' and '.join(used)}{whose}", remedy=remedy)
 
 
 def _ask(question: str) -> None:

@@ -21,6 +21,8 @@ from gridfs.errors import InvalidInput, NotFound
 
 _KEYS = ("datastore_name", "datastore_version", "datastore_mount_dir")
 
+_SHAPE = "correct it there; what is read is compute, below it train, and below that datastore_name: NAME"
+
 
 def read_run_config(path: Path) -> RequestedDatastore | None:
     """The datastore that the file asks for; None when it names none. Raises NotFound, InvalidInput."""
@@ -34,9 +36,9 @@ def read_run_config(path: Path) -> RequestedDatastore | None:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InvalidInput(f"{path}{line}: not valid YAML: {error.problem}") from error
+        raise InvalidInput(f"{path}{line}: not valid YAML: {error.problem}", remedy=_SHAPE) from error
     except yaml.YAMLError as error:
-        raise InvalidInput(f"{path}: not valid YAML: {error}") from error
+        raise InvalidInput(f"{path}: not valid YAML: {error}", remedy=_SHAPE) from error
     compute = _mapping(path, root, "the file").get("compute")
     train = _mapping(path, compute, "compute").get("train")
     values = _mapping(path, train, "compute.train")
@@ -51,7 +53,8 @@ def read_run_config(path: Path) -> RequestedDatastore | None:
         lonely = next((key for key in _KEYS if key in values), None)
         if lonely is not None:
             raise InvalidInput(
-                f"{path} line {_line(values[lonely])}: compute.train.{lonely} needs compute.train.datastore_name"
+                f"{path} line {_line(values[lonely])}: compute.train.{lonely} needs compute.train.datastore_name",
+                remedy="add the name of the datastore beside it",
             )
         return None
     try:
@@ -66,7 +69,7 @@ def _mapping(path: Path, node: yaml.Node | None, where: str) -> dict[str, yaml.N
     if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"):
         return {}
     if not isinstance(node, yaml.MappingNode):
-        raise InvalidInput(f"{path} line {_line(node)}: {where} must be a mapping of keys to values")
+        raise InvalidInput(f"{path} line {_line(node)}: {where} must be a mapping of keys to values", remedy=_SHAPE)
     return {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
 
 
@@ -74,7 +77,7 @@ def _scalar(path: Path, node: yaml.Node | None, key: str) -> str | None:
     if node is None or node.tag == "tag:yaml.org,2002:null":
         return None
     if not isinstance(node, yaml.ScalarNode):
-        raise InvalidInput(f"{path} line {_line(node)}: compute.train.{key} must be a single value")
+        raise InvalidInput(f"{path} line {_line(node)}: compute.train.{key} must be a single value", remedy=_SHAPE)
     return str(node.value)
 
 

@@ -81,7 +81,16 @@ def in_order(words: Sequence[str]) -> Iterator[Given]:
 
 def requested(name: str, version: str | None = None, mount_dir: str | None = None) -> RequestedDatastore:
     """Parses one datastore from its texts. Raises InvalidInput for contradictions and impossible versions."""
+    if "://" in name:
+        raise InvalidInput(
+            f"'{name}' is an address, and not the name of a datastore",
+            remedy="`grid datastore` lists the names; a store is chosen with --store",
+        )
     name, colon, path = name.partition(":")
+    if colon and path.isdigit() and "@" not in name:
+        raise InvalidInput(
+            f"'{name}:{path}' names no version: its number comes after '@'", remedy=f"for example {name}@{path}"
+        )
     if colon:
         if mount_dir is not None and mount_dir != path:
             raise InvalidInput(f"{name} has two mount directories: {path} and {mount_dir}", remedy="give one of them")

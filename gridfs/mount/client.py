@@ -29,7 +29,7 @@ from gridfs.mount.mountpoint import Target, absolute, default_target, is_disconn
 from gridfs.mount.mounts import current, top_at, uses_of
 from gridfs.mount.registry import Registry, key_of
 from gridfs.mount.requirements import check_allow_other, check_machine
-from gridfs.mount.spec import MountRecord
+from gridfs.mount.spec import MountRecord, from_json_value
 from gridfs.mount.syscalls import may_mount
 from gridfs.mount.veil import SOURCE_PREFIX
 from gridfs.names import parse_spec
@@ -62,6 +62,7 @@ class MountStatus:
     state: str
     """`mounted`, `starting`, `leaving` (detached, and held by someone), `silent` (does not answer), `dead`."""
     record: MountRecord | None
+    """None while it starts, or when a crash left none."""
     paths: tuple[Path, ...]
     """Where it is seen from here, its hidden mountpoint aside."""
     detail: dict[str, Any] = field(default_factory=dict)
@@ -223,4 +224,8 @@ def _status_of(registry: Registry, mount_id: str) -> MountStatus:
         detail = control.ask(registry.directory_of(mount_id), "status")
     except GridfsError:
         return MountStatus(mount_id, "silent" if record is not None else "starting", record, shown)
-    return MountStatus(mount_id, "mounted" if record is not None else "leaving", record, shown, detail)
+    state = "mounted" if record is not None else "leaving" if detail.get("released") else "starting"
+    told = detail.pop("record", None)  # one that leaves has taken its file away
+    if record is None and told is not None:
+        record = from_json_value(MountRecord, told)
+    return MountStatus(mount_id, state, record, shown, detail)

@@ -206,6 +206,7 @@ class Daemon:
     def _status(self) -> dict[str, Any]:
         version = self._version
         return {
+            "record": plain(self.record),
             "linger_s": self._linger_s,
             "released": self._released,
             "counters": self.counters.snapshot(),

@@ -56,6 +56,20 @@ def set_read_ahead(device: str, sysfs: Path = Path("/sys")) -> Limit:
     return set_limit(sysfs / "class/bdi" / device / "read_ahead_kb", READ_AHEAD_KIB)
 
 
+def abort(device: str, sysfs: Path = Path("/sys")) -> bool:
+    """Ends the FUSE connection of a daemon that is dead, and with it whoever waits for an answer; whether it could.
+
+    The kernel does so by itself when the daemon's last descriptor goes. But a process that is killed while it hands
+    pages to the kernel (notify_store) may keep one, waiting for a page that a reader waits for with it.
+    """
+    major, minor = (int(part) for part in device.split(":"))
+    try:
+        (sysfs / "fs/fuse/connections" / str(major << 20 | minor) / "abort").write_text("1")
+    except OSError:  # not ours, no fusectl here, or gone already
+        return False
+    return True
+
+
 def set_max_background(device: str, scratch: Path, sysfs: Path = Path("/sys")) -> Limit:
     """max_background of the FUSE connection, which is named by its device number.
 

@@ -30,6 +30,7 @@ from gridfs.config import MountOptions, StoreSettings, ensure_private
 from gridfs.locks import is_held, trying
 from gridfs.model import Version
 from gridfs.mount.fields import CONTROL
+from gridfs.mount.kernel import abort
 from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mounts import Mounted, current, top_at, uses_of
 from gridfs.mount.spec import MountRecord, from_json, to_json
@@ -155,6 +156,8 @@ class Registry:
         mounts = current()
         left = uses_of(fuse_path, record.devices if record is not None else frozenset(), mounts)
         hidden = top_at(fuse_path, mounts)
+        if hidden is not None and hidden.is_fuse and hidden.source.startswith(SOURCE_PREFIX):
+            abort(hidden.device)  # a dead daemon's, as long as this mount of it stands
         for mounted in [*left, *([hidden] if hidden is not None else [])]:
             if mounted.source.startswith(SOURCE_PREFIX):
                 detach(mounted.mountpoint)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 
 import click
 import pytest
 
+from gridfs.cli.app import grid
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.mount_options import mount_options, mount_settings
-from gridfs.cli.parameters import DURATION, GROUP, PERMISSION_BITS, SIZE, SPEC, USER
+from gridfs.cli.parameters import DURATION, GROUP, PERMISSION_BITS, SIZE, SPEC, USER, Number, Seconds
 from gridfs.config import GIB, MIB, Environment, MountOptions
 from gridfs.errors import InvalidInput
 from gridfs.model import VersionSpec
@@ -28,6 +30,9 @@ MEANINGS = [
     (USER, "root", 0),
     (GROUP, "root", 0),
     (USER, "1234", 1234),
+    (Number(), "-3", -3),
+    (Number(least=1), "12", 12),
+    (Seconds(0.05), "0.5", 0.5),
     (SPEC, "imagenet", VersionSpec("imagenet")),
     (SPEC, "imagenet@2", VersionSpec("imagenet", 2)),
 ]
@@ -86,3 +91,29 @@ def test_a_flag_beats_o():
 def test_no_writable_mount():
     with pytest.raises(InvalidInput, match="-o rw"):
         settings_of("-o", "rw")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["datastore", "delete", "data", "--version", "x"], r"'--version'.*'x' is not a whole number from 1"),
+        (["datastore", "delete", "data", "--version", "0"], r"'--version'.*'0' is not a whole number from 1"),
+        (["bench", "--files", "many"], r"'--files'.*'many' is not a whole number from 1"),
+        (["bench", "--files", "1" * 20], r"'--files'.*is not a whole number from 1"),
+        (["bench", "--seed", "1.5"], r"'--seed'.*'1.5' is not a whole number"),
+        (["bench", "--seconds", "0"], r"'--seconds'.*'0' is not a number of seconds from 0.05"),
+        (["bench", "--seconds", "nan"], r"'--seconds'.*'nan' is not a number of seconds"),
+    ],
+)
+def test_a_bad_number_is_told_with_its_option_and_what_is_allowed(words, says):
+    with pytest.raises(click.BadParameter) as refused, grid.make_context("grid", words, obj=Invocation()) as context:
+        grid.invoke(context)
+    assert re.search(says, refused.value.format_message())
+
+
+@pytest.mark.parametrize("name", ["mount", "run"])
+def test_defaults_stand_without_parentheses(name):
+    """As click writes them where a default is a text of its own."""
+    context = click.Context(grid, obj=Invocation(), terminal_width=200)
+    command = grid.get_command(context, name)
+    assert "default: (" not in command.get_help(click.Context(command, parent=context, terminal_width=200))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gridfs.mount.kernel import Limit, set_limit, set_max_background, set_read_ahead
+from gridfs.mount.kernel import Limit, abort, set_limit, set_max_background, set_read_ahead
 
 
 def test_limit_is_raised(tmp_path: Path) -> None:
@@ -29,3 +29,12 @@ def test_missing_file_is_said(tmp_path: Path) -> None:
 def test_refusal_is_said() -> None:
     assert str(Limit(4096, 128, "Permission denied")) == "128, not 4096 (Permission denied)"
     assert str(Limit(4096, 4096, None)) == "4096"
+
+
+def test_a_connection_is_ended_by_its_number(tmp_path: Path) -> None:
+    file = tmp_path / "fs/fuse/connections/39/abort"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert abort("0:39", tmp_path)
+    assert file.read_text() == "1"
+    assert not abort("0:40", tmp_path)

@@ -90,7 +90,7 @@ def test_a_local_archive_loses_its_suffixes_and_a_folder_does_not(tmp_path: Path
     assert name_from_source(str(tmp_path / "folder.zip")) == "folder.zip"
 
 
-@pytest.mark.parametrize("source", ["", "/", "/data/数据", "s3://", "https://"])
+@pytest.mark.parametrize("source", ["", "/", "/data/数据", "https://"])
 def test_sources_without_a_name_suggest_the_option(source: str) -> None:
     with pytest.raises(InvalidInput, match="--name"):
         name_from_source(source)
@@ -106,3 +106,22 @@ def test_parse_spec() -> None:
 def test_impossible_specs(text: str) -> None:
     with pytest.raises(InvalidInput):
         parse_spec(text)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("imagenet:2", "its number comes after '@'; for example imagenet@2"),
+        ("s3://", "'s3://' is an address, and not the name of a datastore; .*--store"),
+        ("s3://bucket/prefix", "is an address"),
+    ],
+)
+def test_what_looks_like_something_else_is_told_so(spec: str, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        parse_spec(spec)
+
+
+@pytest.mark.parametrize("source", ["s3://", "S3://", "gs://"])
+def test_an_address_without_a_bucket_names_the_whole_shape(source: str) -> None:
+    with pytest.raises(InvalidInput, match=f"'{source}' names no bucket; write it as {source}bucket/prefix"):
+        name_from_source(source)

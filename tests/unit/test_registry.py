@@ -15,6 +15,7 @@ from gridfs.errors import AccessDenied
 from gridfs.model import Mode, Version
 from gridfs.mount import registry
 from gridfs.mount.leftovers import leftovers_of
+from gridfs.mount.mounts import Mounted
 from gridfs.mount.registry import Owner, Registry, key_of
 from gridfs.mount.spec import MountRecord, MountSpec, from_json, to_json
 
@@ -159,3 +160,17 @@ def test_a_job_uses_daemons_of_no_job_and_its_own_and_no_other_jobs() -> None:
     assert node.lenders == (node,)
     assert job.lenders == (node, job)
     assert len({key_of(STORE, VERSION, MountOptions(), owner) for owner in (node, job, other)}) == 3
+
+
+@pytest.mark.parametrize(("source", "aborted"), [("gridfs:data@3", ["0:77"]), ("somebody's", [])])
+def test_clean_ends_the_connection_of_the_dead_and_of_nobody_else(
+    source: str, aborted: list[str], found: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device number may have been given to another file system: what counts is what is mounted at our path."""
+    directory = new_mount(found)
+    mounted = Mounted("0:77", directory / "fuse", "fuse.gridfs", source, "")
+    ended: list[str] = []
+    monkeypatch.setattr(registry, "current", lambda: [mounted])
+    monkeypatch.setattr(registry, "abort", ended.append)
+    found.clean(directory.name, lambda path: None)
+    assert ended == aborted

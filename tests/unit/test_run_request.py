@@ -45,6 +45,9 @@ def test_options_belong_to_their_names(given: list[Given], expected: list[Reques
         ([Given(NAME, "a@1"), Given(VERSION, "2")], "two versions: 1 and 2"),
         ([Given(NAME, "a:/x"), Given(DIR, "/y")], "two mount directories: /x and /y"),
         ([Given(NAME, "@1")], "without a name"),
+        ([Given(NAME, "a:2")], "'a:2' names no version: its number comes after '@'; for example a@2"),
+        ([Given(NAME, "s3://")], "'s3://' is an address, and not the name of a datastore; .*--store"),
+        ([Given(NAME, "s3://b/p")], "'s3://b/p' is an address"),
     ],
 )
 def test_contradictions_name_themselves(given: list[Given], says: str) -> None:
@@ -85,7 +88,8 @@ def test_a_file_without_datastores_asks_for_none(tmp_path: Path, text: str) -> N
         ("compute:\n  train:\n    datastore_version: 1\n", "line 3: .* needs compute.train.datastore_name"),
         ("compute:\n  train:\n    datastore_name: a\n    datastore_version: x\n", "line 3: 'x' is no version of a"),
         ("compute:\n  train:\n    datastore_name: [a]\n", "line 3: .*datastore_name must be a single value"),
-        ("compute:\n\ttrain: 1\n", "line 2: not valid YAML"),
+        ("compute:\n\ttrain: 1\n", "line 2: not valid YAML.*; correct it there; .*datastore_name: NAME"),
+        ("compute:\n  train: [\n", "line 3: not valid YAML.*; correct it there"),
         ("- a\n", "line 1: the file must be a mapping"),
     ],
 )
