@@ -6,7 +6,8 @@ file costs more than a warm read of it. What *cold* means depends on who measure
 - who may write /proc/sys/vm/drop_caches drops the page cache, dentries and inodes of the whole machine;
 - everyone else asks the kernel to forget the pages of just these files (posix_fadvise DONTNEED), and dentries stay.
 
-Neither reaches the caches of a file system's daemon: a second cold pass over a mount is served by those.
+Neither reaches the caches of a file system's daemon: a second cold pass over the same files of a mount is served by
+those.
 """
 
 from __future__ import annotations
@@ -28,13 +29,17 @@ READ_BYTES = 1 << 20
 class Cold(Enum):
     """How a cold state is made; the value is what the user is told."""
 
-    MACHINE = (
-        "cold: page cache, dentries and inodes of the machine dropped (drop_caches); caches of a mount's daemon stay"
-    )
+    MACHINE = "cold: page cache, dentries and inodes of the machine were dropped (drop_caches)"
     FILES = (
         "cold: the kernel was asked to forget the pages of the files (posix_fadvise DONTNEED; drop_caches is not "
-        "permitted); dentries, and caches of a mount's daemon, stay"
+        "permitted); dentries stay"
     )
+
+
+DAEMON_NOTE = (
+    "A mount's daemon has caches of its own, which this does not empty. Each cold latency is of files that were not "
+    "read before, so that of a new mount shows the store; cold throughput is of files that the daemon knows by then."
+)
 
 
 def cold_method() -> Cold:

@@ -11,7 +11,7 @@ def plot(measurement: Measurement) -> str:
     where = measurement.directory
     latencies = {f"{one.access}, {one.state}": one.ordered_us for one in measurement.latencies}
     files = {
-        f"{one.access}, {one.readers} readers, {one.state}": one.files_per_s
+        f"{one.access}, {one.readers} {'reader' if one.readers == 1 else 'readers'}, {one.state}": one.files_per_s
         for one in measurement.rates
         if one.access != "sequential"
     }
