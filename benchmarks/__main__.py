@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the command line."""
+"""`python -m benchmarks`: the command line. Each workload's results are a file, written when it has ended."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ def main() -> int:
     parser.add_argument(
         "--dir", type=Path, default=Path("/var/tmp/gridfs-bench"), help="the rivals' environment, and the data of a run"
     )
-    parser.add_argument("--out", type=Path, help="file for the results (default: benchmarks/results/; quick: none)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="directory for a file of results of each workload (default: that of docs/benchmarks.md)",
+    )
     parser.add_argument("--page", action="store_true", help="only write docs/benchmarks.md from benchmarks/results/")
     chosen = parser.parse_args()
     wanted = [letter for letter in chosen.only.split(",") if letter]
@@ -51,29 +55,28 @@ def main() -> int:
     if not chosen.page:
         if os.geteuid() == 0 and OWN_NAMESPACE not in os.environ:
             own_namespace()
-        out = chosen.out or (None if chosen.quick else RESULTS / f"{'-'.join(wanted) or 'all'}.json")
+        out = chosen.out or (None if chosen.quick else RESULTS)
 
-        def save(record: Record) -> None:
+        def save(letter: str, record: Record) -> None:
             if out is not None:
-                out.parent.mkdir(parents=True, exist_ok=True)
-                out.write_text(record.to_json() + "\n", encoding="utf-8")
+                out.mkdir(parents=True, exist_ok=True)
+                (out / f"{letter}.json").write_text(record.to_json() + "\n", encoding="utf-8")
 
         try:
             scale = QUICK if chosen.quick else FULL
             if chosen.rounds is not None:
                 scale = replace(scale, rounds=chosen.rounds, slow_rounds=chosen.rounds)
-            record = run(scale, wanted, chosen.dir, with_rivals=not chosen.quick, save=save)
+            figures, failures = run(scale, wanted, chosen.dir, with_rivals=not chosen.quick, save=save)
         except Failed as error:
             print(f"benchmarks: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print("\nbenchmarks: ended; nothing of it is left", file=sys.stderr)
+            print("\nbenchmarks: ended; only the results of finished workloads are left", file=sys.stderr)
             return 130
-        print(f"\n{len(record.figures)} figures, {len(record.failures)} failures{f' in {out}' if out else ''}")
+        print(f"\n{figures} figures, {failures} failures{f' in {out}' if out else ''}")
         if chosen.quick or chosen.out:
             return 0
-    paths = sorted(RESULTS.glob("*.json"), key=lambda path: Record.from_json(path.read_text()).about["when"])
-    write_page(Record.merged(paths), PAGE)
+    write_page(Record.merged(sorted(RESULTS.glob("*.json"))), PAGE)
     print(f"page: {PAGE}")
     return 0
 

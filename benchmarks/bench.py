@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from benchmarks import data
 from benchmarks.data import Dataset
 from benchmarks.model import Key, Record
-from benchmarks.processes import Failed, run_job
+from benchmarks.processes import Failed, run_job, said
 from benchmarks.rivals import Rivals
 from benchmarks.scale import Scale
 from benchmarks.servers import BUCKET, Proxy, Server
@@ -36,6 +36,7 @@ class Bench:
     scale: Scale
     work: Path
     record: Record
+    """Of the workload that is being done."""
     rivals: Rivals
     servers: dict[str, Server]
     counting: Proxy
@@ -175,9 +176,9 @@ class Bench:
 
         try:
             yield add
-        except (Failed, OSError) as error:
+        except Exception as error:  # of a client, too: hours of other figures do not depend on it
             print(f"    FAILED: {error}", flush=True)
-            self.record.fail(workload, setting, subject, str(error))
+            self.record.fail(workload, setting, subject, said(error))
         if (took := time.monotonic() - start) > 30:
             print(f"    ({took:.0f} s)", flush=True)
 

@@ -133,18 +133,20 @@ def names(directory: Path, name: str, count: int) -> Dataset:
     return Dataset(name, source, (first,))
 
 
-def upload(dataset: Dataset, server: Server) -> None:
-    """Puts the files into the bucket as they are, by the bare client."""
+def upload(dataset: Dataset, server: Server, prefix: str | None = None) -> None:
+    """Puts the files into the bucket as they are, by the bare client; below the dataset's *prefix* or another one."""
     import obstore
+
+    below = prefix or dataset.prefix
 
     store = server.store(timeout="600s")
 
     def put(file: File) -> None:
         path = dataset.source / file.path
         if file.size_bytes > 64 << 20:
-            obstore.put(store, f"{dataset.prefix}/{file.path}", path, chunk_size=16 << 20, max_concurrency=4)
+            obstore.put(store, f"{below}/{file.path}", path, chunk_size=16 << 20, max_concurrency=4)
         else:
-            obstore.put(store, f"{dataset.prefix}/{file.path}", path.read_bytes())
+            obstore.put(store, f"{below}/{file.path}", path.read_bytes())
 
     with ThreadPoolExecutor(UPLOADS) as threads:
         list(threads.map(put, dataset.files))

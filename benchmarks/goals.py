@@ -1,15 +1,11 @@
-"""The figures to reach, each as a ratio of medians of one run, judged without anyone's help.
-
-A goal compares what gridfs reached with the best (or the only) of those it is measured by. `at most` and `at least`
-bound the ratio of the two; where a goal is absolute, its reference is a number.
-"""
+"""The figures to reach: one table for each issue that names some (goal.py says what a goal is)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from benchmarks.bench import BARE, LOCAL
+from benchmarks.goal import Goal, Value, constant, figure, plus, total
 from benchmarks.model import Record
 
 RCLONES = ("rclone, cache full", "rclone, cache off")
@@ -17,66 +13,7 @@ RIVALS = (*RCLONES, "s3fs")
 LITDATA = ("litData, cache on", "litData, cache off")
 GRIDFS = "gridfs"
 PREFETCH_OFF = "gridfs, prefetch none"
-
-Value = Callable[[Record], float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """One row of a table of goals."""
-
-    workload: str
-    text: str
-    bound: str
-    """`at most` or `at least`."""
-    limit: float
-    ours: Value
-    theirs: Value
-    """What ours is divided by."""
-    unit: str = "x"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A goal as it turned out; *met* is None when something was not measured."""
-
-    goal: Goal
-    ours: float | None
-    theirs: float | None
-    ratio: float | None
-    met: bool | None
-
-
-def figure(workload: str, setting: str, subjects: str | Sequence[str], metric: str, *, highest: bool = True) -> Value:
-    """The best of *subjects* in *metric*; None when none of them was measured."""
-    names = [subjects] if isinstance(subjects, str) else subjects
-
-    def value(record: Record) -> float | None:
-        found = [record.median(workload, setting, name, metric) for name in names]
-        known = [one for one in found if one is not None]
-        return (max(known) if highest else min(known)) if known else None
-
-    return value
-
-
-def constant(number: float) -> Value:
-    return lambda record: number
-
-
-def plus(value: Value, number: float) -> Value:
-    def total(record: Record) -> float | None:
-        found = value(record)
-        return None if found is None else found + number
-
-    return total
-
-
-def total(first: Value, second: Value) -> Value:
-    def added(record: Record) -> float | None:
-        a, b = first(record), second(record)
-        return None if a is None or b is None else a + b
-
-    return added
+NO_COPY = "gridfs, no-copy"
 
 
 def _warm(metric: str, subject: str) -> Value:
@@ -293,11 +230,53 @@ def _images(epoch: str, subjects: Sequence[str]) -> Value:
     return value
 
 
-def judge(goal: Goal, record: Record) -> Verdict:
-    """Whether *goal* is met by the medians of *record*."""
-    ours, theirs = goal.ours(record), goal.theirs(record)
-    if ours is None or not theirs:
-        return Verdict(goal, ours, theirs, None, None)
-    ratio = ours / theirs
-    met = ratio <= goal.limit if goal.bound == "at most" else ratio >= goal.limit
-    return Verdict(goal, ours, theirs, ratio, met)
+def goals_of_buckets() -> list[Goal]:
+    """The speed of a no-copy version, from the issue about public buckets; references are those of (c) and (e)."""
+    return [
+        Goal(
+            "m",
+            "no-copy, shuffled, 8 readers: bare client",
+            "at least",
+            0.8,
+            figure("m", "rgw", NO_COPY, f"(c) {FIRST}"),
+            figure("c", "rgw", BARE, FIRST),
+        ),
+        Goal(
+            "m",
+            "no-copy, shuffled, 8 readers: rclone's best",
+            "at least",
+            1.5,
+            figure("m", "rgw", NO_COPY, f"(c) {FIRST}"),
+            figure("c", "rgw", RCLONES, FIRST),
+        ),
+        Goal(
+            "m",
+            "no-copy, sequential: bare client",
+            "at least",
+            0.7,
+            figure("m", "rgw", NO_COPY, "(e) sequential, reads of 1 MiB"),
+            figure("e", "rgw", BARE, "sequential"),
+        ),
+    ]
+
+
+def goals_of_creation(small: str, large: str) -> list[Goal]:
+    """Creation in a bucket, from the issue about archives; *small* and *large* as in the metrics' names."""
+    return [
+        Goal(
+            "j",
+            f"creation of {small}: rclone copy",
+            "at least",
+            2,
+            figure("j", "rgw", GRIDFS, f"creation of {small}, bytes"),
+            figure("j", "rgw", "rclone copy", f"creation of {small}, bytes"),
+        ),
+        Goal(
+            "j",
+            f"creation of {large}: bare client",
+            "at least",
+            0.8,
+            figure("j", "rgw", GRIDFS, f"creation of {large}, bytes"),
+            figure("j", "rgw", BARE, f"creation of {large}, bytes"),
+        ),
+    ]

@@ -63,7 +63,7 @@ class Record:
         self.distributions: dict[Key, list[float]] = {}
         """Latencies of the last round, thinned to CDF_POINTS, in microseconds."""
         self.about: dict[str, Any] = {}
-        """Machine, versions, sizes, ceilings, when."""
+        """Machine, versions, sizes, ceilings, when; `measured`: for each workload when, and how busy others were."""
 
     def add(self, key: Key, unit: str, value: float) -> None:
         self.figures.setdefault(key, Figure(unit)).values.append(value)
@@ -86,20 +86,20 @@ class Record:
         return figure.median if figure else None
 
     def to_json(self) -> str:
-        return json.dumps(
-            {
-                "about": self.about,
-                "figures": [
-                    key._asdict() | {"unit": figure.unit, "values": [round(value, 6) for value in figure.values]}
-                    for key, figure in sorted(self.figures.items())
-                ],
-                "failures": [asdict(failure) for failure in self.failures],
-                "distributions_us": [
-                    key._asdict() | {"values": values} for key, values in sorted(self.distributions.items())
-                ],
-            },
-            indent=1,
-        )
+        """One row on each line, so that a new run is a readable difference."""
+        rows: dict[str, list[dict[str, Any]]] = {
+            "figures": [
+                key._asdict() | {"unit": figure.unit, "values": [round(value, 6) for value in figure.values]}
+                for key, figure in sorted(self.figures.items())
+            ],
+            "failures": [asdict(failure) for failure in self.failures],
+            "distributions_us": [
+                key._asdict() | {"values": values} for key, values in sorted(self.distributions.items())
+            ],
+        }
+        parts = [f'"about": {json.dumps(self.about, indent=1)}']
+        parts += [f'"{name}": [\n' + ",\n".join(map(json.dumps, these)) + "\n]" for name, these in rows.items()]
+        return "{\n" + ",\n".join(parts) + "\n}"
 
     @classmethod
     def from_json(cls, text: str) -> Record:
@@ -116,16 +116,16 @@ class Record:
 
     @classmethod
     def merged(cls, paths: Sequence[Path]) -> Record:
-        """Results of several runs as one; where two have the same workload, the later path's stands whole."""
+        """Results of all workloads, each from its own file, as one; of the machine it says what the newest says."""
         whole = cls()
-        for path in paths:
-            part = cls.from_json(path.read_text(encoding="utf-8"))
-            done = {key.workload for key in part.figures} | {failure.workload for failure in part.failures}
-            whole.figures = {k: v for k, v in whole.figures.items() if k.workload not in done} | part.figures
-            whole.failures = [f for f in whole.failures if f.workload not in done] + part.failures
-            whole.distributions = {
-                k: v for k, v in whole.distributions.items() if k.workload not in done
-            } | part.distributions
-            loads = whole.about.get("load before each workload", {}) | part.about.get("load before each workload", {})
-            whole.about = whole.about | part.about | {"load before each workload": loads}
+        parts = sorted(
+            (cls.from_json(path.read_text(encoding="utf-8")) for path in paths), key=lambda p: p.about["when"]
+        )
+        measured: dict[str, Any] = {}
+        for part in parts:
+            whole.figures |= part.figures
+            whole.failures += part.failures
+            whole.distributions |= part.distributions
+            measured |= part.about["measured"]
+            whole.about = part.about | {"measured": measured}
         return whole

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +21,13 @@ SAMPLE_S = 0.05
 
 class Failed(Exception):
     """A subject or a job could not do what was asked; the message is its own."""
+
+
+def said(error: Exception) -> str:
+    """What a failure is shown as: its own words, and its kind where it is none of ours."""
+    if isinstance(error, Failed | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
 
 
 Argument: TypeAlias = str | Path
@@ -57,13 +65,14 @@ def run_job(name: str, job: Mapping[str, Any], python: str | Path = sys.executab
         stderr=subprocess.PIPE,
         text=True,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+        start_new_session=True,
     )
     try:
         output, errors = process.communicate(json.dumps(job), timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
-        raise Failed(f"no result after {timeout_s:.0f} s") from error
+        raise Failed(f"no result after {timeout_s:.0f} s ({_stacks(process)})") from error
     finally:
-        ended(process)
+        end_group(process)
     try:
         result: dict[str, Any] = json.loads(last_line(output))
     except ValueError as error:
@@ -71,6 +80,17 @@ def run_job(name: str, job: Mapping[str, Any], python: str | Path = sys.executab
     if "failure" in result:
         raise Failed(result["failure"].splitlines()[0][:300])
     return result
+
+
+def _stacks(process: subprocess.Popen[str]) -> str:
+    """Where a job and its readers are stuck, as the faulthandler of jobs/job.py says when it is aborted."""
+    os.killpg(process.pid, signal.SIGABRT)
+    try:
+        _, told = process.communicate(timeout=10)
+    except subprocess.TimeoutExpired:
+        return "it does not end by SIGABRT"
+    frames = dict.fromkeys(line.strip() for line in told.splitlines() if line.startswith("  File"))
+    return "; ".join(frames)[:300]
 
 
 def last_line(text: str) -> str:
@@ -86,6 +106,13 @@ def ended(process: subprocess.Popen[Any]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def end_group(process: subprocess.Popen[Any]) -> None:
+    """Kills *process*, the leader of a session, and its children: readers left behind would keep mounts busy."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def mountpoints() -> set[str]:
@@ -119,6 +146,20 @@ class PageCache:
 
 page_cache = PageCache()
 """The machine has one."""
+
+
+def busy_share(seconds: float) -> float:
+    """How much of the processors is used while this program waits: by others."""
+
+    def ticks() -> tuple[int, int]:
+        with open("/proc/stat") as stat:
+            fields = [int(field) for field in stat.readline().split()[1:9]]
+        return fields[3] + fields[4], sum(fields)  # idle and waiting for disks; all
+
+    idle, whole = ticks()
+    time.sleep(seconds)
+    idle_after, whole_after = ticks()
+    return 1 - (idle_after - idle) / max(1, whole_after - whole)
 
 
 class Memory:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.bench import LOCAL
-from benchmarks.goals import RIVALS, Goal, Verdict, goals_of_the_main_job, goals_of_the_read_path, judge
+from benchmarks.bench import BOTO3, LOCAL
+from benchmarks.goal import Goal, Verdict, judge
+from benchmarks.goals import (
+    LITDATA,
+    RIVALS,
+    goals_of_buckets,
+    goals_of_creation,
+    goals_of_the_main_job,
+    goals_of_the_read_path,
+)
 from benchmarks.model import Failure, Figure, Key, Record
 from benchmarks.workloads import WORKLOADS
 from gridfs.bench import svg
@@ -23,6 +32,9 @@ SETTINGS = {
 NOTES = Path(__file__).with_name("notes.md")
 """What people found out about the figures: limits, profiles, ideas that were tried. It ends the page."""
 
+QUIET_SHARE = 0.15
+"""Of the processors, while this program only waits: a machine with services has always something to do."""
+
 LESS_IS_BETTER = ("us", "ms", "s", "MiB", "x", "", "GETs")
 
 
@@ -36,8 +48,13 @@ def write_page(record: Record, page: Path) -> None:
 def render(record: Record, plots: Sequence[tuple[str, str]]) -> str:
     """The whole page; *plots* are (workload's letter, path relative to the page)."""
     many = f"{record.about['scale']['many_entries']:,}"
+    small = f"{record.about['scale']['created_files']:,} files"
+    large = f"1 file of {record.about['scale']['big_bytes'] >> 20} MiB"
     parts = [_introduction(record), "## Goals\n", _goals("The main job", goals_of_the_main_job(many), record)]
-    parts += [_goals("The read path", goals_of_the_read_path(many), record), _lost(record)]
+    parts.append(_goals("The read path", goals_of_the_read_path(many), record))
+    parts.append(_goals("No-copy versions of buckets", goals_of_buckets(), record))
+    parts.append(_goals("Creation", goals_of_creation(small, large), record))
+    parts.append(_lost(record))
     for workload in WORKLOADS:
         body = _tables(record, workload.letter)
         if not body:
@@ -57,21 +74,21 @@ def render(record: Record, plots: Sequence[tuple[str, str]]) -> str:
 def _introduction(record: Record) -> str:
     about = record.about
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    ceilings = "; ".join(f"{name}: {rate} GB/s" for name, rate in about["ceilings, GB/s"].items())
-    loads = ", ".join(f"({letter}) {load}" for letter, load in about["load before each workload"].items())
     return f"""# Benchmarks
 
-gridfs beside what people use instead, in one run on one server, every byte that was read compared with what was
-written. Written by `make bench` ({about["when"]}); figures are medians of the rounds, with the lowest and the highest.
+gridfs beside what people use instead, on one server, every byte that was read compared with what was written. Written
+by `make bench`; figures are medians of the rounds, with the lowest and the highest.
 
-- Machine: {about["machine"]}; {about["system"]}. Server, daemon and readers share these cores, and other work did, too
-  (load before each workload: {loads}): compare figures with each other, and not with other machines'.
+- Machine: {about["machine"]}; {about["system"]}. Server, daemon and readers share these cores: compare figures
+  with each other, and not with other machines'.
+- Measured: {_measured(about["measured"])}.
 - Versions: {versions}.
-- Repeat it: `make bench` (as root, half an hour on an idle machine; `python -m benchmarks --only a,c` for some of it,
-  `--quick` to see that it works). It installs the rivals into an environment of its own, starts its servers on
-  loopback, and removes everything but the results in `benchmarks/results/`.
-- Server: Ceph RGW over memory with `tcp_nodelay=1`; a GET of 4 KiB took {about["small GET, ms"]} ms at p50. What it and
-  the proxies give at most: {ceilings}.
+- Repeat it: `make bench` (as root, an hour on an idle machine, `python -m benchmarks --rounds 1` half of that;
+  `--only a,c` measures some of it anew, `--quick` shows that it works). It installs the rivals into an environment of
+  its own, starts its servers on loopback, and removes everything but the results in `benchmarks/results/`.
+- Server: Ceph RGW over memory with `tcp_nodelay=1`; a GET of 4 KiB took {about["small GET, ms"]} ms at p50 (above 5, a
+  run ends at once). What it and the proxies before it give at most to 1, 8 and 16 connections together:
+  {_ceilings(about["ceilings, GB/s"])}.
 - *cold*: a new daemon, no cache directory, page cache of the machine dropped. *warm*: read before, nothing dropped.
 - Rivals run with the settings that their documentation recommends (`benchmarks/subjects/`): rclone with its cache off
   and full, 8 streams of 4 MiB, times from the listing; s3fs with its cache on local disk; litData's
@@ -81,10 +98,30 @@ written. Written by `make bench` ({about["when"]}); figures are medians of the r
 """
 
 
+def _measured(measured: dict[str, Any]) -> str:
+    """On which day each workload was measured, and what else the machine did just before (None: nobody looked)."""
+    days: dict[str, list[str]] = {}
+    for workload in WORKLOADS:
+        if one := measured.get(workload.letter):
+            share = one["others' share of the processors"]
+            others = f" (others took {share:.0%} of the processors)" if share and share > QUIET_SHARE else ""
+            others = " (others worked, too)" if share is None else others
+            days.setdefault(one["when"].partition(" ")[0], []).append(f"({workload.letter}){others}")
+    return "; ".join(f"{', '.join(letters)} on {day}" for day, letters in sorted(days.items()))
+
+
+def _ceilings(ceilings: dict[str, float]) -> str:
+    """`rgw 0.56, 0.80, 1.23 GB/s`, and so on; the names are `rgw, 8 connections`."""
+    rates: dict[str, list[str]] = {}
+    for name, rate in ceilings.items():
+        rates.setdefault(name.partition(",")[0], []).append(f"{rate:.2f}")
+    return "; ".join(f"{server} {', '.join(found)} GB/s" for server, found in rates.items())
+
+
 def _goals(title: str, goals: Iterable[Goal], record: Record) -> str:
     rows = [f"### {title}\n", "| | goal | | gridfs | reference | ratio | |", "|---|---|---|---:|---:|---:|---|"]
     for verdict in (judge(goal, record) for goal in goals):
-        goal, limit = verdict.goal, f"{verdict.goal.bound} {shown(verdict.goal.limit)} {verdict.goal.unit}"
+        goal, limit = verdict.goal, f"{verdict.goal.bound} {verdict.goal.limit:,g} {verdict.goal.unit}"
         is_ratio = goal.unit == "x"
         shown_values = (verdict.ours, *((verdict.theirs, verdict.ratio) if is_ratio else (None, None)))
         figures = " | ".join(_maybe(value) for value in shown_values)
@@ -106,7 +143,7 @@ def _lost(record: Record) -> str:
     for key, ours in sorted(record.figures.items()):
         if key.subject != "gridfs" or key.workload == "k":
             continue
-        for rival in (*RIVALS, "litData, cache on", "litData, cache off", "rclone copy", "aws s3 sync"):
+        for rival in (*RIVALS, *LITDATA, BOTO3, "rclone copy", "aws s3 sync"):
             theirs = record.figures.get(key._replace(subject=rival))
             if theirs is None:
                 continue

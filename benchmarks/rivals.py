@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 import shutil
 import sys
 from dataclasses import dataclass, field
@@ -70,6 +71,8 @@ def install(directory: Path) -> Rivals:
     if mark.exists() and mark.read_text() == wanted:
         return rivals
     print("installing the rivals (some minutes, once) ...", flush=True)
+    if shutil.which("s3fs") is None and shutil.which("apt-get") is not None:
+        run(["apt-get", "-qq", "-y", "--no-install-recommends", "install", "s3fs"])
     run([sys.executable, "-m", "venv", str(directory)])
     pip: list[Argument] = [rivals.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run([*pip, TORCH], timeout_s=1800)
@@ -91,8 +94,9 @@ def versions(rivals: Rivals) -> dict[str, str]:
     }
     for name, (program, question) in questions.items():
         try:
-            found[name] = run([rivals.require(program), question]).splitlines()[0][:80]
-        except (Failed, IndexError):
+            told = re.search(r"\d+(\.\d+)+", run([rivals.require(program), question]))
+            found[name] = told.group() if told else "unknown"
+        except Failed:
             found[name] = "not installed"
     listed = ""
     try:

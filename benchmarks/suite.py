@@ -9,34 +9,38 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from benchmarks import servers
 from benchmarks.bench import Bench
 from benchmarks.model import Record
-from benchmarks.processes import Failed, page_cache
+from benchmarks.processes import Failed, busy_share, page_cache, said
 from benchmarks.rivals import Rivals, install, versions
 from benchmarks.scale import Scale
 from benchmarks.subjects.base import remove
 from benchmarks.subjects.gridfs import Directories
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import WORKLOADS, Workload
 
 MEMORY = Path("/dev/shm")
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(scale: Scale, letters: list[str], place: Path, *, with_rivals: bool, save: Callable[[Record], None]) -> Record:
-    """Does the workloads of *letters* (all when empty), and saves what there is after each of them.
+def run(
+    scale: Scale, letters: list[str], place: Path, *, with_rivals: bool, save: Callable[[str, Record], None]
+) -> tuple[int, int]:
+    """Does the workloads of *letters* (all when empty) and saves the results of each: how many figures and failures.
 
-    Raises Failed when this machine can't run any of them.
+    Raises Failed when this machine can't run any of them. A workload that fails is a failure among its results, and
+    the run goes on.
     """
     if os.geteuid() != 0:
         raise Failed("the page cache can only be dropped by root: run it as root")
-    record = Record()
     page_cache.is_left_alone = not scale.drops_caches
     for number in ENDING:
         signal.signal(number, _interrupt)
@@ -62,7 +66,7 @@ def run(scale: Scale, letters: list[str], place: Path, *, with_rivals: bool, sav
         limited = stack.enter_context(servers.proxy(rgw, "limited", **limits))
         counting = stack.enter_context(servers.proxy(rgw, "counted"))
         nginx = stack.enter_context(servers.nginx(rgw, work / "nginx", memory_root))
-        record.about = about(scale, rivals, start) | {
+        described = about(scale, rivals, start) | {
             "small GET, ms": round(small, 2),
             "ceilings, GB/s": {
                 f"{server.name}, {connections} connections": round(
@@ -72,22 +76,36 @@ def run(scale: Scale, letters: list[str], place: Path, *, with_rivals: bool, sav
                 for connections in (1, 8, 16)
             },
         }
-        loads: dict[str, float] = {}
-        record.about["load before each workload"] = loads
         reachable = {server.name: server for server in (rgw, limited.server, counting.server, nginx)}
         directories = Directories(work, runtime)
-        bench = Bench(scale, work, record, rivals, reachable, counting, directories, memory_root)
+        bench = Bench(scale, work, Record(), rivals, reachable, counting, directories, memory_root)
+        figures = failures = 0
         for workload in WORKLOADS:
             if not letters or workload.letter in letters:
                 print(f"\n({workload.letter}) {workload.title}", flush=True)
-                loads[workload.letter] = round(os.getloadavg()[0], 1)
-                try:
-                    workload.run(bench)
-                except Failed as error:
-                    record.fail(workload.letter, "all", "the workload", str(error))
-                    print(f"FAILED: {error}", flush=True)
-                record.about["took, s"] = round(time.time() - start)
-                save(record)
+                record = _measured(bench, workload, described)
+                figures, failures = figures + len(record.figures), failures + len(record.failures)
+                save(workload.letter, record)
+    return figures, failures
+
+
+def _measured(bench: Bench, workload: Workload, described: dict[str, Any]) -> Record:
+    """The results of one workload."""
+    record = bench.record = Record()
+    others, begin = busy_share(0.3), time.time()
+    try:
+        workload.run(bench)
+    except Exception as error:
+        if not isinstance(error, Failed):
+            traceback.print_exc()
+        record.fail(workload.letter, "all", "the workload", said(error))
+        print(f"FAILED: {error}", flush=True)
+    took = {
+        "when": _date(begin),
+        "others' share of the processors": round(others, 2),
+        "took, s": round(time.time() - begin),
+    }
+    record.about = described | {"measured": {workload.letter: took}}
     return record
 
 
@@ -98,7 +116,7 @@ def _interrupt(signal_number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def about(scale: Scale, rivals: Rivals, start: float) -> dict[str, object]:
+def about(scale: Scale, rivals: Rivals, start: float) -> dict[str, Any]:
     """On what, with what, when."""
     processor = "unknown"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -107,13 +125,17 @@ def about(scale: Scale, rivals: Rivals, start: float) -> dict[str, object]:
             break
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(start)),
+        "when": _date(start),
         "machine": f"{os.cpu_count()} cores ({processor}), {memory / 2**30:.0f} GiB of memory, {_disk()}",
         "system": platform.platform(),
         "versions": versions(rivals),
         "scale": asdict(scale),
         "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
     }
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 def _disk() -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import multiprocessing
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
 Job = dict[str, Any]
@@ -16,6 +18,7 @@ Job = dict[str, Any]
 
 def main(work: Callable[[Job], Job]) -> None:
     """Runs *work* on the job of standard input. A failure is printed as {"failure": text}, and is exit code 1."""
+    faulthandler.enable()
     job = json.load(sys.stdin)
     try:
         result = work(job)
@@ -72,19 +75,27 @@ def by_processes(readers: int, read: Callable[[int], Job]) -> Job:
         return together([read(0)])
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(readers)
-    queue = context.SimpleQueue()
 
-    def run(number: int) -> None:
-        barrier.wait(60)
+    def run(number: int, results: Connection) -> None:
         try:
-            queue.put(read(number))
+            barrier.wait(60)
+            results.send(read(number))
         except Exception as error:
-            queue.put({"failure": f"{type(error).__name__}: {error}"})
+            results.send({"failure": f"{type(error).__name__}: {error}"})
 
-    processes = [context.Process(target=run, args=(number,)) for number in range(readers)]
-    for process in processes:
+    started = []
+    for number in range(readers):
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=run, args=(number, sender))
         process.start()
-    results = [queue.get() for _ in processes]
-    for process in processes:
+        sender.close()  # so that the end of the reader is the end of the pipe
+        started.append((process, receiver))
+    results = []
+    for process, receiver in started:
+        try:
+            results.append(receiver.recv())
+        except EOFError:
+            results.append({"failure": f"a reader ended by itself ({process.exitcode})"})
+    for process, _ in started:
         process.join()
     return together(results)

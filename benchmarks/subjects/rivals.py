@@ -7,7 +7,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from benchmarks.processes import Argument, Failed, ended, last_words, mountpoints, wait_until
+from benchmarks.processes import Argument, Failed, ended, last_words, mountpoints, run, wait_until
 from benchmarks.rivals import Rivals
 from benchmarks.servers import BUCKET, Server
 from benchmarks.subjects.base import remove
@@ -54,13 +54,11 @@ class ChildMount(ABC):
     def stop(self) -> None:
         if str(self.root) in mountpoints():
             for options in ([], ["-l"]):
-                if (
-                    subprocess.run(
-                        ["umount", *options, str(self.root)], check=False, stderr=subprocess.DEVNULL
-                    ).returncode
-                    == 0
-                ):
-                    break
+                try:
+                    run(["umount", *options, self.root], timeout_s=20)
+                except Failed:
+                    continue
+                break
         if self.process is not None:
             try:
                 self.process.wait(5)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from benchmarks import servers
+from benchmarks import data, servers
+from benchmarks.bench import BARE
 from benchmarks.processes import Failed, page_cache, run
 from benchmarks.servers import BUCKET
 from benchmarks.subjects.base import mounted, remove
@@ -29,9 +31,13 @@ Creator: TypeAlias = "Callable[[Bench, Server, Dataset], str]"
 
 def measure(bench: Bench) -> None:
     datasets = [bench.dataset(name) for name in ("created", "big")]
-    creators: dict[str, Creator] = {"gridfs": _grid, "rclone copy": _rclone, "aws s3 sync": _aws}
+    creators: dict[str, Creator] = {"gridfs": _grid, "rclone copy": _rclone, "aws s3 sync": _aws, BARE: _bare}
     for name, create in creators.items():
-        with servers.ceph(bench.scale.server_gib) as server:
+        with (
+            nullcontext(bench.servers["rgw"])
+            if bench.scale.shares_server
+            else servers.ceph(bench.scale.server_gib) as server
+        ):
             for dataset in datasets:
                 _into_bucket(bench, server, dataset, name, create)
     _into_directory(bench, datasets[0])
@@ -60,7 +66,7 @@ def _rclone(bench: Bench, server: Server, dataset: Dataset) -> str:
         bench.rivals.require("rclone"),
         "copy",
         dataset.source,
-        f"bench:{BUCKET}/{PREFIX}",
+        f"bench:{BUCKET}/{PREFIX}-rclone copy",
         "--transfers=16",
         "--no-traverse",
         "--s3-no-head",
@@ -71,13 +77,19 @@ def _rclone(bench: Bench, server: Server, dataset: Dataset) -> str:
 
 
 def _aws(bench: Bench, server: Server, dataset: Dataset) -> str:
-    target = f"s3://{BUCKET}/{PREFIX}"
+    target = f"s3://{BUCKET}/{PREFIX}-aws s3 sync"
     program = bench.rivals.require("aws")
     command: Sequence[str | Path] = [program, "s3", "sync", dataset.source, target, "--only-show-errors"]
     environment = (
         os.environ | server.environment() | {"AWS_ENDPOINT_URL": server.endpoint, "AWS_CONFIG_FILE": "/dev/null"}
     )
     return run(command, environment, timeout_s=300)
+
+
+def _bare(bench: Bench, server: Server, dataset: Dataset) -> str:
+    """16 files at once, a large one in parts of 16 MiB, 4 of them at once."""
+    data.upload(dataset, server, f"{PREFIX}-{BARE}")
+    return ""
 
 
 def _check(bench: Bench, server: Server, dataset: Dataset, creator: str) -> None:
@@ -94,7 +106,10 @@ def _check(bench: Bench, server: Server, dataset: Dataset, creator: str) -> None
         return
     store = server.store(timeout="600s")
     for file in picked:
-        if bytes(obstore.get(store, f"{PREFIX}/{file.path}").bytes()) != (dataset.source / file.path).read_bytes():
+        if (
+            bytes(obstore.get(store, f"{PREFIX}-{creator}/{file.path}").bytes())
+            != (dataset.source / file.path).read_bytes()
+        ):
             raise Failed(f"{file.path}: other bytes than were stored")
 
 

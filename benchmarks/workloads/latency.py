@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from benchmarks.bench import Bench
 
-WARM_ROUNDS = 5
 WARM_ACCESSES = ("readv", "builtin", "open+close")
 PREFETCH_OFF = "gridfs, prefetch none"
 
@@ -78,7 +77,7 @@ def _warm(bench: Bench) -> None:
                 roots[subject.name], _ = subject.start(
                     dataset.prefix, dataset.name, bench.servers["rgw"], cache_limit_bytes=None
                 )
-        for name in bench.turns(list(roots), min(WARM_ROUNDS, bench.scale.rounds + 2)):
+        for name in bench.turns(list(roots), bench.scale.warm_rounds):
             with bench.attempt("a", "warm", name):
                 for access in WARM_ACCESSES:
                     found = bench.files_job(

@@ -75,7 +75,7 @@ def _ls(bench: Bench) -> None:
             with bench.attempt("h", "rgw", subject.name):
                 dataset = bench.datastore("listed") if subject.name != LOCAL else bench.dataset("listed")
                 roots[subject.name] = stack.enter_context(mounted(subject, dataset, server)).root
-        for name in bench.turns(list(roots), 7):
+        for name in bench.turns(list(roots), bench.scale.warm_rounds + 2):
             with bench.attempt("h", "rgw", name) as add:
                 command = ["ls", "-l", str(roots[name] / "00/00000")]
                 run(command)
