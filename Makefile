@@ -23,7 +23,7 @@ types:
 test: ## everything but what takes minutes; needs root and the packages that .ci/run installs
 	$(PYTHON) -m pytest -m "not long"
 
-test-long: ## what takes minutes: large trees, kill at many moments
+test-long: ## what takes minutes: the largest trees, a Slurm array, 200,000 objects
 	$(PYTHON) -m pytest -m long
 
 bench: ## side by side with what people use instead; writes docs/benchmarks.md
