@@ -43,7 +43,7 @@ BARE = """
 import sys, obstore
 from pathlib import Path
 from obstore.store import S3Store
-from gridfs.store.objects import PART_SIZE_BYTES, PARTS_AT_ONCE
+from gridfs.store.objects_client import PART_SIZE_BYTES, PARTS_AT_ONCE
 endpoint, bucket, key, path = sys.argv[1:]
 store = S3Store(bucket, endpoint=endpoint, region="us-east-1", virtual_hosted_style_request=False,
                 client_options={"allow_http": True, "timeout": "600s"})

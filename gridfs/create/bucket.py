@@ -20,7 +20,7 @@ from gridfs.create.bucket_keys import KeyMapping, Selection, file_of
 from gridfs.create.groups import single_error
 from gridfs.create.source import Found, Listing, Outcome, Reading, Wanted
 from gridfs.errors import AccessDenied, ObjectChanged, ObjectMissing
-from gridfs.model import ByteRange, Problem, SourceBucket
+from gridfs.model import ByteRange, Kind, Problem, SourceBucket
 from gridfs.store.base import ObjectHead, ObjectStore
 from gridfs.store.listing import list_in_parallel
 
@@ -70,12 +70,16 @@ class BucketSource:
         one_at_a_time = trio.Lock()
 
         def add(heads: Sequence[ObjectHead]) -> None:
+            files = []
             for head in heads:
                 for result in mapping.of(head):
                     if isinstance(result, Problem):
                         listing.add_problem(result)
+                    elif result.kind is Kind.FILE:
+                        files.append(result)
                     else:
                         listing.add(result)
+            listing.add_files(files)
 
         async def deliver(heads: Sequence[ObjectHead]) -> None:
             async with one_at_a_time:

@@ -25,13 +25,21 @@ from gridfs.errors import (
     ObjectExists,
     StoreRefused,
     StoreUnavailable,
+    StoreUnreachable,
     Unsupported,
 )
 from gridfs.model import Buffer, ByteRange
 from gridfs.store.address import BucketAddress, is_addressable
 from gridfs.store.base import Deliver, ObjectHead
 from gridfs.store.object_errors import error_of, parse_obstore
-from gridfs.store.objects_client import READ_THREADS, Purpose, get_part, make_client
+from gridfs.store.objects_client import (
+    PART_SIZE_BYTES,
+    READ_THREADS,
+    Purpose,
+    get_part,
+    make_client,
+    parts_of_upload,
+)
 from gridfs.store.relay import Relay
 
 if TYPE_CHECKING:
@@ -41,11 +49,6 @@ _T = TypeVar("_T")
 
 _CHUNK_SIZE_BYTES = 256 << 10
 _CHUNKS_AHEAD = 4
-_PART_SIZE_BYTES = 8 << 20
-_PARTS_AT_ONCE = 4
-"""With the part that is being filled 40 MiB an upload."""
-_MOST_PARTS = 10_000
-"""S3's limit: with parts of 8 MiB an object of 78 GiB; a larger one must be announced by *size_hint_bytes*."""
 _WRITE_THREADS, _CONTROL_THREADS = 32, 16
 
 
@@ -116,7 +119,7 @@ class BucketStore:
         await self._put(key, data, "create")
 
     async def put_stream(self, key: str, chunks: AsyncIterator[Buffer], *, size_hint_bytes: int = 0) -> int:
-        first, ended = await _take(chunks, _PART_SIZE_BYTES)
+        first, ended = await _take(chunks, PART_SIZE_BYTES)
         if ended:
             await self.put(key, first)
             return len(first)
@@ -133,8 +136,8 @@ class BucketStore:
         def upload() -> None:
             import obstore
 
-            part_size_bytes = max(_PART_SIZE_BYTES, -(-size_hint_bytes // _MOST_PARTS))
-            obstore.put(client, path, body(), chunk_size=part_size_bytes, max_concurrency=_PARTS_AT_ONCE)
+            part_size_bytes, at_once = parts_of_upload(size_hint_bytes)
+            obstore.put(client, path, body(), chunk_size=part_size_bytes, max_concurrency=at_once)
 
         try:
             # Not abandoned: the thread calls back for chunks, is told of the cancellation there, and aborts the upload.
@@ -245,7 +248,8 @@ class BucketStore:
                 f"the bucket {self.address.bucket} is not in region {self.address.region}", remedy="name it by --region"
             )
         if answer.status is None:
-            return StoreUnavailable(
+            kind = StoreUnreachable if answer.nobody_there else StoreUnavailable
+            return kind(
                 f"{self.url} can't be reached at {self.address.endpoint} ({answer.message})",
                 remedy="check the network and --endpoint-url",
             )

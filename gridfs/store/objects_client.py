@@ -29,6 +29,20 @@ _WRITE_TIMEOUT_S = 60
 READ_THREADS = 128
 """And so connections that are kept: as many as the store's limit of requests (store/trace.py)."""
 
+PART_SIZE_BYTES = 8 << 20
+PARTS_AT_ONCE = 4
+"""With the part that is being filled 40 MiB an upload."""
+_MOST_PARTS = 10_000
+"""S3's limit: with parts of 8 MiB an object of 78 GiB; a larger one must be announced."""
+_UPLOAD_BYTES = 160 << 20
+"""In memory at most, up to an object of 780 GiB, whose parts of 80 MiB go one by one; above, two parts."""
+
+
+def parts_of_upload(size_hint_bytes: int) -> tuple[int, int]:
+    """How large the parts of an object are, and how many are sent at once."""
+    size_bytes = max(PART_SIZE_BYTES, -(-size_hint_bytes // _MOST_PARTS))
+    return size_bytes, max(1, min(PARTS_AT_ONCE, _UPLOAD_BYTES // size_bytes - 1))
+
 
 def make_client(address: BucketAddress, purpose: Purpose) -> S3Store:
     from obstore.store import S3Store

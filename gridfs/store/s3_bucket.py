@@ -17,7 +17,7 @@ from gridfs.store.address import BucketAddress, StaticCredentials
 from gridfs.store.base import Deliver, ObjectHead
 from gridfs.store.listing import PAGE_KEYS, Page
 from gridfs.store.s3 import AwsSession, CredentialProvider, map_botocore_error
-from gridfs.store.s3_page import ROWS, head_of, read_pages_fast
+from gridfs.store.s3_page import ROWS, heads_of, read_pages_fast
 
 _CHUNK_SIZE_BYTES = 256 << 10
 
@@ -61,7 +61,7 @@ class S3Bucket:
         if end is not None and rows and rows[-1][0] > end:
             rows, is_last = [row for row in rows if row[0] <= end], True
         try:
-            heads = [head_of(row) for row in rows]
+            heads = heads_of(rows)
         except ValueError as error:
             raise StoreUnavailable(f"{self.url}: a listing is malformed: {error}") from error
         return Page(heads, is_last, answer.get("NextContinuationToken"))

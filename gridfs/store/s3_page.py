@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from html import unescape
 from typing import Any
 from urllib.parse import unquote_plus
@@ -27,6 +27,8 @@ ROWS = "GridfsRows"
 
 _FIELDS = ("Key", "Size", "ETag", "LastModified", "StorageClass")
 _FIND = {name: re.compile(rf"<{name}>([^<]*)</{name}>") for name in (*_FIELDS, "NextContinuationToken")}
+_HEAD: Callable[[tuple[Any, ...]], ObjectHead] = partial(tuple.__new__, ObjectHead)
+"""ObjectHead._make without a call of Python's."""
 _REST = "<ListBucketResult><IsTruncated>{}</IsTruncated>{}</ListBucketResult>"
 
 
@@ -64,6 +66,7 @@ def _rows_by_name(body: str) -> Sequence[tuple[str, ...]]:
     """The fields of each key; nothing if the page is not as regular as that takes."""
     if not body.endswith("</ListBucketResult>") or "<!" in body:
         return ()
+    body = body.replace("&quot;", '"')  # of the ETags; what is left to unescape in a key has another ampersand
     count = body.count("<Contents>")
     columns = [_FIND[name].findall(body) for name in _FIELDS]
     columns[0] = [unescape(key) if "&" in key else key for key in columns[0]]
@@ -84,11 +87,20 @@ def _rows_of_xml(body: str) -> Sequence[tuple[str, ...]]:
     return rows
 
 
-def head_of(row: tuple[str, ...]) -> ObjectHead:
-    """The record of a row. Raises ValueError for what is no size or no time."""
-    key, size, etag, modified, storage_class = row
-    bare = etag.replace("&quot;", "").strip('"')
-    return ObjectHead(key, int(size), f'"{bare}"' if bare else None, _nanoseconds(modified), storage_class or None)
+def heads_of(rows: Sequence[tuple[str, ...]]) -> list[ObjectHead]:
+    """The records of *rows*. Raises ValueError for what is no size or no time."""
+    if not rows:
+        return []
+    keys, sizes, etags, times, classes = zip(*rows, strict=True)
+    # Column by column, because a listing makes millions: half a microsecond for each key instead of two.
+    quoted = [etag if etag.startswith('"') else _quoted(etag) for etag in etags]
+    known = [storage_class or None for storage_class in classes]
+    return list(map(_HEAD, zip(keys, map(int, sizes), quoted, map(_nanoseconds, times), known, strict=True)))
+
+
+def _quoted(etag: str) -> str | None:
+    """As headers have it; some servers leave the quotes out in listings."""
+    return f'"{etag}"' if etag else None
 
 
 @lru_cache(maxsize=1024)
