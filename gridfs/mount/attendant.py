@@ -7,9 +7,11 @@ that a version made a moment ago counts; but runs that ask at one time share a q
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -17,9 +19,13 @@ from gridfs.config import Environment, MountOptions, Paths, StoreSettings, parse
 from gridfs.config_file import ConfigFile, parse_config_file
 from gridfs.errors import GridfsError
 from gridfs.model import Version, VersionSpec
+from gridfs.mount.quick import KEY, KEYS
 from gridfs.mount.registry import Owner, key_of
+from gridfs.mount.spec import MountRecord, plain
 from gridfs.names import parse_spec
 from gridfs.selection import StoreFlags, select_store
+
+log = logging.getLogger("gridfs.mount.attendant")
 
 Resolve = Callable[[VersionSpec], Awaitable[Version]]
 
@@ -90,14 +96,34 @@ def keys_for(request: Mapping[str, str], store: StoreSettings, version: Version)
     return [key_of(store, version, options, lender) for lender in owner.lenders]
 
 
-async def keys_asked_for(
-    request: Mapping[str, str], own_store: StoreSettings, ask: Callable[[VersionSpec], Awaitable[Version]]
-) -> list[str]:
+async def keys_asked_for(request: Mapping[str, str], own_store: StoreSettings, ask: Resolve) -> list[str]:
     """The keys for *request*; none when it is of another store, or the long way has to find out what is wrong."""
+    if KEY in request:
+        return [request[KEY]]
     try:
-        store = store_of(request)
-        if store != own_store:
+        if store_of(request) != own_store:
             return []
         return keys_for(request, own_store, await ask(parse_spec(request["datastore"])))
     except (GridfsError, KeyError, ValueError):
         return []
+
+
+def answer_of(keys: list[str], record: MountRecord | None) -> dict[str, str]:
+    """The answer to "attach", with the mount of the daemon that gives it, if that is among *keys*."""
+    answer = {KEYS: " ".join(keys)} if keys else {}
+    if record is not None:
+        answer |= {"name": record.name, "version": str(record.version)}
+        answer |= {"fuse_path": str(record.fuse_path), "fuse_device": record.fuse_device}
+    return answer
+
+
+async def resolved(request: Mapping[str, Any], own_store: StoreSettings, ask: Resolve) -> dict[str, Any]:
+    """The answer to "resolve": the commit record, or nothing when it is another store's or can't be had."""
+    if request["store"] != plain(own_store):
+        return {}
+    try:
+        version = await ask(parse_spec(request["spec"]))
+    except GridfsError as error:
+        log.info("%s could not be resolved for a run: %s", request["spec"], error)
+        return {}
+    return {"version": plain(version)}

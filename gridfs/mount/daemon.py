@@ -34,19 +34,17 @@ from gridfs.errors import EXIT_BUG, GridfsError, Unsupported, exit_code_of
 from gridfs.fuse import MAX_TASKS, Operations, store_pages  # loads the hook before pyfuse3
 from gridfs.mount import control, registry, veil
 from gridfs.mount.assembly import OpenVersion, open_version
-from gridfs.mount.attendant import keys_asked_for
+from gridfs.mount.attendant import answer_of, keys_asked_for, resolved
 from gridfs.mount.handed_in import descriptor_of
 from gridfs.mount.launch import failure_line, ready_line
 from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mounts import current, top_at, uses_of
 from gridfs.mount.native_errors import native_errors
-from gridfs.mount.quick import KEY, KEYS
 from gridfs.mount.reveal import reveal
 from gridfs.mount.spec import MountRecord, MountSpec, from_json, plain
 from gridfs.mount.syscalls import may_mount
 from gridfs.mount.systemd import notify
 from gridfs.mount.users import Use, may_release, uses
-from gridfs.names import parse_spec
 from gridfs.observe import Counters, Incidents, set_up_logging
 from gridfs.vfs_push import Pusher
 
@@ -153,8 +151,8 @@ class Daemon:
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            if request["do"] == "resolve":
-                return await self._resolve(request)
+            if request["do"] == "resolve" and self._version is not None:
+                return await resolved(request, self.spec.store, self._version.questions.ask)
             if request["do"] == "attach":
                 return await self._attach(request)
             return await self._answer_to(request["do"])
@@ -175,33 +173,15 @@ class Daemon:
     async def _attach(self, request: dict[str, Any]) -> dict[str, str]:
         """Which daemons may serve the run that asks; this one itself when it does, which counts the linger anew."""
         record, version = self.record, self._version
-        if record is None or version is None or self._released:
+        if record is None or version is None:
             return {}
-        if KEY in request:
-            keys = [request[KEY]]
-        else:
-            keys = await keys_asked_for(request, self.spec.store, version.questions.ask)
-        answer = {KEYS: " ".join(keys)} if keys else {}
-        if record.mount_id.rpartition(".")[0] in keys and not self._released:
+        keys = await keys_asked_for(request, self.spec.store, version.questions.ask)
+        if self._released:
+            return {}
+        if record.mount_id.rpartition(".")[0] in keys:
             self._touch()
-            answer |= {
-                "name": record.name,
-                "version": str(record.version),
-                "fuse_path": str(record.fuse_path),
-                "fuse_device": record.fuse_device,
-            }
-        return answer
-
-    async def _resolve(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The commit record that is asked for; nothing when it is another store's or can't be had."""
-        if self._version is None or request["store"] != plain(self.spec.store):
-            return {}
-        try:
-            version = await self._version.questions.ask(parse_spec(request["spec"]))
-        except GridfsError as error:
-            log.info("%s could not be resolved for a run: %s", request["spec"], error)
-            return {}
-        return {"version": plain(version)}
+            return answer_of(keys, record)
+        return answer_of(keys, None)
 
     def _status(self) -> dict[str, Any]:
         version = self._version

@@ -134,6 +134,20 @@ def test_attaching_imports_next_to_nothing(tmp_path: Path, grid: Grid) -> None:
     }
 
 
+@pytest.mark.usefixtures("versions")
+def test_a_store_of_the_configuration_file_is_no_longer_way(
+    tmp_path: Path, grid: Grid, private_dirs: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GRIDFS_STORE")
+    private_dirs.config_file.parent.mkdir(parents=True, exist_ok=True)
+    private_dirs.config_file.write_text(f'default = "lab"\n[stores]\nlab = "file://{tmp_path}/store"\n')
+    where = ["run", "--datastore_name", f"data@1:{tmp_path}/in", "--", "true"]
+    grid(*where).succeeded()
+    assert not {"click", "dataclasses", "tomllib"} & (imported_by(IMPORTED, *where) - imported_by("pass"))
+    private_dirs.config_file.write_text('default = "lab"\n')
+    grid(*where).failed(2, "config.toml", "'lab'")
+
+
 def imported_by(program: str, *arguments: str) -> set[str]:
     """What Python imports for *program*, the module errno aside, which some Pythons have from the beginning."""
     done = subprocess.run(
