@@ -44,6 +44,8 @@ class BucketAddress:
     credentials: StaticCredentials | Callable[[], ProvidedCredentials] | None = None
     """A provider is called in a foreign thread, whenever the last credentials expire. None: requests are not signed."""
     requester_pays: bool = False
+    is_direct: bool = True
+    """Whether the server is asked itself, and not through a proxy that the environment names."""
 
     @property
     def endpoint(self) -> str:
