@@ -1,4 +1,5 @@
-"""Settings, from flags over environment over the configuration file to defaults. Only this and light.py read os.environ.
+"""Settings, from flags over environment over the configuration file to defaults. Only this and light.py
+read os.environ.
 
 Units are in the names, and every default says where it comes from.
 """
@@ -87,6 +88,9 @@ class StoreSettings:
     requester_pays: bool = False
 
 
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
+
+
 @dataclass(frozen=True, slots=True)
 class AwsEnvironment:
     """What the AWS variables say of S3. aiobotocore reads the rest of them (profiles, SSO, containers) by itself."""
@@ -111,7 +115,9 @@ class AwsEnvironment:
             secret_access_key=env.get("AWS_SECRET_ACCESS_KEY") or None,
             session_token=env.get("AWS_SESSION_TOKEN") or None,
             has_metadata=env.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true",
-            has_proxy=any(env.get(name) or env.get(name.upper()) for name in ("http_proxy", "https_proxy", "all_proxy")),
+            has_proxy=any(
+                env.get(name) or env.get(name.upper()) for name in ("http_proxy", "https_proxy", "all_proxy")
+            ),
         )
 
 

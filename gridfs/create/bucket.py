@@ -136,14 +136,7 @@ class BucketSource:
         if byte_range.size_bytes <= _WHOLE_AT_ONCE_BYTES:
             destination[:] = await self._store.get_range(key, byte_range, if_match=etag)
             return
-        filled = 0
-
-        def deliver(chunk: memoryview) -> None:
-            nonlocal filled
-            destination[filled : filled + chunk.nbytes] = chunk
-            filled += chunk.nbytes
-
-        await self._store.stream_range(key, byte_range, deliver, if_match=etag)
+        await self._store.stream_range(key, byte_range, lambda chunk: None, if_match=etag, into=destination)
 
     async def _checked(self, wanted: Wanted) -> Reading:
         """READ, unless the whole of the file has been read now and its MD5 is not what the ETag says."""

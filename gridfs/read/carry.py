@@ -81,11 +81,10 @@ class Carrier:
 
             def deliver(chunk: memoryview) -> None:
                 nonlocal arrived
-                buffer[arrived : arrived + chunk.nbytes] = chunk
                 arrived += chunk.nbytes
                 self._check(flight, arrived)
 
-            await self._store.stream_range(key, byte_range, deliver, if_match=etag)
+            await self._store.stream_range(key, byte_range, deliver, if_match=etag, into=buffer)
         self.counts[f"fetched_{flight.priority.name.lower()}_bytes"] += arrived
         self.counts[f"gets_{flight.priority.name.lower()}"] += 1
         await self._mend(flight)

@@ -23,6 +23,22 @@ Deliver: TypeAlias = Callable[[memoryview], None]
 """Takes the next bytes in order, in the trio thread. What it raises ends the stream, and is raised there."""
 
 
+def placing(deliver: Deliver, into: memoryview | None) -> Deliver:
+    """*deliver* for a store that has chunks of its own: copies each to its place in *into*, if there is one."""
+    if into is None:
+        return deliver
+    filled = 0
+
+    def place(chunk: memoryview) -> None:
+        nonlocal filled
+        view = into[filled : filled + chunk.nbytes]
+        view[:] = chunk
+        filled += chunk.nbytes
+        deliver(view)
+
+    return place
+
+
 class ObjectHead(NamedTuple):
     """What a listing says of an object. A NamedTuple, because a listing makes millions of them."""
 
@@ -50,9 +66,18 @@ class ObjectStore(Protocol):
         ...
 
     async def stream_range(
-        self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
+        self,
+        key: str,
+        byte_range: ByteRange,
+        deliver: Deliver,
+        *,
+        if_match: str | None = None,
+        into: memoryview | None = None,
     ) -> None:
-        """As get_range, but hands over each chunk as it arrives (parts of up to 8 MiB, chunks of 256 KiB or more)."""
+        """As get_range, but hands over each chunk as it arrives (parts of up to 8 MiB).
+
+        With *into*, a buffer of the size of the range, the chunks are views of it: the bytes lie there in order.
+        """
         ...
 
     async def get(self, key: str) -> memoryview:

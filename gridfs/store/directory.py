@@ -25,7 +25,7 @@ import trio
 
 from gridfs.errors import AccessDenied, InvalidInput, ObjectExists, Unsupported
 from gridfs.model import Buffer, ByteRange
-from gridfs.store.base import Deliver, ObjectHead
+from gridfs.store.base import Deliver, ObjectHead, placing
 from gridfs.store.directory_files import (
     LINK_UNSUPPORTED,
     TEMPORARY,
@@ -69,13 +69,19 @@ class DirectoryStore:
         return await self._run(read_object, self._path(key), key, byte_range, if_match, abandon=True)
 
     async def stream_range(
-        self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
+        self,
+        key: str,
+        byte_range: ByteRange,
+        deliver: Deliver,
+        *,
+        if_match: str | None = None,
+        into: memoryview | None = None,
     ) -> None:
-        path = self._path(key)
+        path, place = self._path(key), placing(deliver, into)
         etag = if_match or (await self._run(head_object, path, key)).etag  # the file may be replaced between two chunks
         for start in range(byte_range.start, byte_range.stop, _CHUNK_SIZE_BYTES):
             piece = ByteRange(start, min(start + _CHUNK_SIZE_BYTES, byte_range.stop))
-            deliver(await self._run(read_object, path, key, piece, etag, abandon=True))
+            place(await self._run(read_object, path, key, piece, etag, abandon=True))
 
     async def get(self, key: str) -> memoryview:
         return await self._run(read_object, self._path(key), key, None, None, abandon=True)

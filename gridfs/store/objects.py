@@ -1,7 +1,8 @@
 """The client that moves bytes to and from S3: obstore, whose synchronous calls run in threads without the GIL.
 
-A read is one GET with a range; a server that answers with the whole object, with fewer bytes or with another ETag is an
-error, never data. A stream is consumed by one worker thread, which hands each chunk to the trio thread and stays at
+Reads take a shorter way where they can (wire.py), and come here when that has no answer. A read is one GET with a
+range; a server that answers with the whole object, with fewer bytes or with another ETag is an error, never data. A
+stream is consumed by one worker thread, which hands each chunk to the trio thread and stays at
 most _CHUNKS_AHEAD chunks ahead of it. obstore's own retries are off (its defaults block for 180 s) but for the parts of
 multipart uploads, which nobody else can repeat; objects_client.py makes the clients, with their timeouts.
 
@@ -11,6 +12,7 @@ silently, and another object read. Such keys are refused here before they reach 
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -30,8 +32,8 @@ from gridfs.errors import (
 )
 from gridfs.model import Buffer, ByteRange
 from gridfs.store.address import BucketAddress, is_addressable
-from gridfs.store.base import Deliver, ObjectHead
-from gridfs.store.object_errors import error_of, parse_obstore
+from gridfs.store.base import Deliver, ObjectHead, placing
+from gridfs.store.object_errors import error_of, parse_obstore, parse_refusal
 from gridfs.store.objects_client import (
     PART_SIZE_BYTES,
     READ_THREADS,
@@ -41,9 +43,12 @@ from gridfs.store.objects_client import (
     parts_of_upload,
 )
 from gridfs.store.relay import Relay
+from gridfs.store.wire import Broken, Refused, Unanswered, Wire
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
+
+logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -59,6 +64,7 @@ class BucketStore:
         self.address = address
         self._prefix = prefix
         self._clients: dict[Purpose, S3Store] = {}
+        self._wire = Wire(address) if address.is_direct else None
         self._read_limiter = trio.CapacityLimiter(READ_THREADS)
         self._write_limiter = trio.CapacityLimiter(_WRITE_THREADS)
         self._control_limiter = trio.CapacityLimiter(_CONTROL_THREADS)
@@ -68,7 +74,12 @@ class BucketStore:
         return f"s3://{self.address.bucket}/{self._prefix}".rstrip("/")
 
     async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview:
-        path, client = self._path(key), self._client("read")
+        path = self._path(key)
+        if self._wire is not None:
+            buffer = memoryview(bytearray(byte_range.size_bytes))
+            if await self._by_wire(self._wire, path, byte_range, buffer, _ignore, if_match):
+                return buffer.toreadonly()
+        client = self._client("read")
 
         def fetch() -> memoryview:
             return memoryview(get_part(client, path, byte_range, if_match).bytes())
@@ -79,10 +90,24 @@ class BucketStore:
         return answer
 
     async def stream_range(
-        self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
+        self,
+        key: str,
+        byte_range: ByteRange,
+        deliver: Deliver,
+        *,
+        if_match: str | None = None,
+        into: memoryview | None = None,
     ) -> None:
-        path, client = self._path(key), self._client("read")
-        relay = Relay(deliver, chunks_ahead=_CHUNKS_AHEAD)
+        path = self._path(key)
+        if (
+            into is not None
+            and self._wire is not None
+            and not self._wire.is_encrypted
+            and await self._by_wire(self._wire, path, byte_range, into, deliver, if_match)
+        ):
+            return
+        client = self._client("read")
+        relay = Relay(placing(deliver, into), chunks_ahead=_CHUNKS_AHEAD)
 
         def fetch() -> None:
             for chunk in get_part(client, path, byte_range, if_match).stream(min_chunk_size=_CHUNK_SIZE_BYTES):
@@ -99,6 +124,23 @@ class BucketStore:
             raise StoreUnavailable(
                 f"{self.url}/{key} ended after {relay.delivered_bytes} of {byte_range.size_bytes} bytes"
             )
+
+    async def _by_wire(
+        self, wire: Wire, path: str, byte_range: ByteRange, buffer: memoryview, deliver: Deliver, if_match: str | None
+    ) -> bool:
+        """Whether the short way had the bytes, which are in *buffer* then."""
+        try:
+            await wire.read_into(path, byte_range, buffer, deliver, if_match=if_match)
+        except Unanswered as reason:
+            logger.debug("%s/%s is read by the other client: %s", self.url, path, reason)
+            return False
+        except Refused as error:
+            raise error_of(parse_refusal(error.status, error.body), where=self.url, key=path) from error
+        except Broken as error:
+            raise StoreUnavailable(
+                f"{self.url}: {self.address.endpoint} failed ({error})", remedy="check the network and --endpoint-url"
+            ) from error
+        return True
 
     async def get(self, key: str) -> memoryview:
         import obstore
@@ -197,6 +239,8 @@ class BucketStore:
 
     async def aclose(self) -> None:
         self._clients.clear()
+        if self._wire is not None:
+            self._wire.close()
         await trio.lowlevel.checkpoint()
 
     def _path(self, key: str) -> str:
@@ -261,6 +305,10 @@ class BucketStore:
         if client is None:
             client = self._clients[purpose] = make_client(self.address, purpose)
         return client
+
+
+def _ignore(chunk: memoryview) -> None:
+    """For whoever wants all bytes at the end."""
 
 
 async def _take(chunks: AsyncIterator[Buffer], size_bytes: int) -> tuple[bytearray, bool]:

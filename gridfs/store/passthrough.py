@@ -32,12 +32,18 @@ class PassthroughStore(WrappedStore):
         return await self._control().get_range(key, byte_range, if_match=if_match)
 
     async def stream_range(
-        self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
+        self,
+        key: str,
+        byte_range: ByteRange,
+        deliver: Deliver,
+        *,
+        if_match: str | None = None,
+        into: memoryview | None = None,
     ) -> None:
         if is_addressable(key):
-            await self._inner.stream_range(key, byte_range, deliver, if_match=if_match)
+            await self._inner.stream_range(key, byte_range, deliver, if_match=if_match, into=into)
         else:
-            await self._control().stream_range(key, byte_range, deliver, if_match=if_match)
+            await self._control().stream_range(key, byte_range, deliver, if_match=if_match, into=into)
 
     async def get(self, key: str) -> memoryview:
         return await (self._inner.get(key) if is_addressable(key) else self._control().get(key))

@@ -14,7 +14,7 @@ import trio
 from gridfs.errors import ObjectChanged, StoreRefused, StoreUnavailable
 from gridfs.model import ByteRange
 from gridfs.store.address import BucketAddress, StaticCredentials
-from gridfs.store.base import Deliver, ObjectHead
+from gridfs.store.base import Deliver, ObjectHead, placing
 from gridfs.store.listing import PAGE_KEYS, Page
 from gridfs.store.s3 import AwsSession, CredentialProvider, map_botocore_error
 from gridfs.store.s3_page import ROWS, heads_of, read_pages_fast
@@ -84,20 +84,26 @@ class S3Bucket:
         return memoryview(received).toreadonly()
 
     async def stream_range(
-        self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
+        self,
+        key: str,
+        byte_range: ByteRange,
+        deliver: Deliver,
+        *,
+        if_match: str | None = None,
+        into: memoryview | None = None,
     ) -> None:
         """As ObjectStore.stream_range."""
         wanted = {"Bucket": self.address.bucket, "Key": key, "Range": f"bytes={byte_range.start}-{byte_range.stop - 1}"}
         if if_match is not None:
             wanted["IfMatch"] = if_match
-        received_bytes = 0
+        received_bytes, place = 0, placing(deliver, into)
         with map_botocore_error(self.url, key):
             answer = await (await self._client()).get_object(**wanted, **self._payer())
             async with answer["Body"] as body:
                 self._check(key, answer, byte_range, if_match)
                 async for chunk in body.iter_chunks(_CHUNK_SIZE_BYTES):
                     received_bytes += len(chunk)
-                    deliver(memoryview(chunk))
+                    place(memoryview(chunk))
         if received_bytes != byte_range.size_bytes:
             raise StoreUnavailable(f"{self.url}/{key} ended after {received_bytes} of {byte_range.size_bytes} bytes")
 

@@ -20,7 +20,7 @@ import trio
 
 from gridfs.errors import GridfsError, ObjectChanged, ObjectExists, ObjectMissing, StoreRefused, StoreUnavailable
 from gridfs.model import Buffer, ByteRange
-from gridfs.store.base import Deliver, ObjectHead
+from gridfs.store.base import Deliver, ObjectHead, placing
 
 CHUNK_SIZE_BYTES = 256 << 10
 """What a stream delivers at once, as the real client does (store/objects.py)."""
@@ -139,9 +139,15 @@ class SimulatedStore:
         return memoryview(answer).toreadonly()
 
     async def stream_range(
-        self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
+        self,
+        key: str,
+        byte_range: ByteRange,
+        deliver: Deliver,
+        *,
+        if_match: str | None = None,
+        into: memoryview | None = None,
     ) -> None:
-        await self._read("stream_range", key, byte_range, deliver, if_match)
+        await self._read("stream_range", key, byte_range, placing(deliver, into), if_match)
 
     async def get(self, key: str) -> memoryview:
         answer = bytearray()

@@ -126,5 +126,9 @@ async def bucket_address(bucket: str, settings: StoreSettings, aws: AwsEnvironme
             region = await persist(lambda: session.bucket_region(bucket), RetryPolicy(), Random())
         if settings.sign and not static:
             provider = await session.credential_provider()
-            return BucketAddress(bucket, region or "us-east-1", endpoint_url, provider, settings.requester_pays)
-    return BucketAddress(bucket, region or "us-east-1", endpoint_url, credentials, settings.requester_pays)
+            return BucketAddress(
+                bucket, region or "us-east-1", endpoint_url, provider, settings.requester_pays, not aws.has_proxy
+            )
+    return BucketAddress(
+        bucket, region or "us-east-1", endpoint_url, credentials, settings.requester_pays, not aws.has_proxy
+    )

@@ -27,11 +27,24 @@ class LimitedStore(WrappedStore):
 
     def __init__(self, inner: ObjectStore, limit: int = REQUESTS_AT_ONCE) -> None:
         super().__init__(inner)
-        self._limiter = trio.CapacityLimiter(limit)
+        self._free = trio.Semaphore(limit)
 
     async def _around(self, operation: Operation, call: Callable[[], Awaitable[_T]]) -> _T:
-        async with self._limiter:
+        await acquire(self._free)
+        try:
             return await call()
+        finally:
+            self._free.release()
+
+
+async def acquire(free: trio.Semaphore) -> None:
+    """Takes one, and goes on at once if there is one: trio's own acquire always lets every other task run first,
+    which costs a read 40 us.
+    """
+    try:
+        free.acquire_nowait()
+    except trio.WouldBlock:
+        await free.acquire()
 
 
 @dataclass(slots=True)

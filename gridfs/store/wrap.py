@@ -41,10 +41,18 @@ class WrappedStore:
         return await self._around(operation, lambda: self._inner.get_range(key, byte_range, if_match=if_match))
 
     async def stream_range(
-        self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
+        self,
+        key: str,
+        byte_range: ByteRange,
+        deliver: Deliver,
+        *,
+        if_match: str | None = None,
+        into: memoryview | None = None,
     ) -> None:
         operation = Operation("stream_range", key, byte_range.size_bytes)
-        await self._around(operation, lambda: self._inner.stream_range(key, byte_range, deliver, if_match=if_match))
+        await self._around(
+            operation, lambda: self._inner.stream_range(key, byte_range, deliver, if_match=if_match, into=into)
+        )
 
     async def get(self, key: str) -> memoryview:
         return await self._around(Operation("get", key), lambda: self._inner.get(key))

@@ -28,7 +28,13 @@ class Reads(Protocol):
 
     async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview: ...
     async def stream_range(
-        self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
+        self,
+        key: str,
+        byte_range: ByteRange,
+        deliver: Deliver,
+        *,
+        if_match: str | None = None,
+        into: memoryview | None = None,
     ) -> None: ...
     async def get(self, key: str) -> memoryview: ...
     async def head(self, key: str) -> ObjectHead: ...

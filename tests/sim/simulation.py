@@ -68,10 +68,16 @@ class WatchedStore(SimulatedStore):
             return await super().get_range(key, byte_range, if_match=if_match)
 
     async def stream_range(
-        self, key: str, byte_range: ByteRange, deliver: Deliver, *, if_match: str | None = None
+        self,
+        key: str,
+        byte_range: ByteRange,
+        deliver: Deliver,
+        *,
+        if_match: str | None = None,
+        into: memoryview | None = None,
     ) -> None:
         with self._one_flight(key, byte_range):
-            await super().stream_range(key, byte_range, deliver, if_match=if_match)
+            await super().stream_range(key, byte_range, deliver, if_match=if_match, into=into)
 
     def _one_flight(self, key: str, byte_range: ByteRange) -> ExitStack:
         blocks = range(byte_range.start // BLOCK_SIZE_BYTES, -(-byte_range.stop // BLOCK_SIZE_BYTES))

@@ -1,0 +1,380 @@
+"""gridfs.store.wire: what a connection may do to a read. The promises of a store are in test_store and its failures.
+
+A server that speaks bytes: a test says for each connection which pieces it sends, and what it expects.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trio
+
+from gridfs.errors import AccessDenied
+from gridfs.model import ByteRange
+from gridfs.store import objects_client, wire
+from gridfs.store.address import BucketAddress, ProvidedCredentials, StaticCredentials
+from gridfs.store.wire import Broken, Refused, Unanswered, Wire
+from tests.support.data import ramp
+from tests.support.on_trio import on_trio
+
+DATA = ramp(300_000)
+Serve = Callable[[socket.socket, int], None]
+"""Serves one connection, of this number."""
+
+
+def request_of(connection: socket.socket) -> bytes:
+    """The next request's head; empty at the end."""
+    received = b""
+    while not received.endswith(b"\r\n\r\n"):
+        piece = connection.recv(65536)
+        if not piece:
+            return b""
+        received += piece
+    return received
+
+
+def head(start: int = 0, stop: int = len(DATA), *, status: str = "206 Partial Content", more: str = "") -> bytes:
+    return (
+        f'HTTP/1.1 {status}\r\nContent-Length: {stop - start}\r\nETag: "one"\r\n'
+        f"content-range: bytes {start}-{stop - 1}/{len(DATA)}\r\n{more}\r\n"
+    ).encode()
+
+
+class Peer:
+    """The running server."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.connections = 0
+        self.requests: list[bytes] = []
+
+    def wire(self, *, scheme: str = "http", **address: object) -> Wire:
+        keys = {"credentials": StaticCredentials("key", "secret")} | address
+        endpoint = f"{scheme}://localhost:{self.port}" if scheme == "https" else f"{scheme}://127.0.0.1:{self.port}"
+        return Wire(BucketAddress("bucket", "us-east-1", endpoint, **keys))  # type: ignore[arg-type]
+
+
+@contextmanager
+def peer(serve: Callable[[Peer, socket.socket, int], None], *, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    running = Peer(listener.getsockname()[1])
+    threads: list[threading.Thread] = []
+
+    def one(connection: socket.socket, number: int) -> None:
+        try:
+            with tls.wrap_socket(connection, server_side=True) if tls else connection as talking:
+                serve(running, talking, number)
+        except OSError:
+            pass  # the client has gone
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            connection.settimeout(10)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            running.connections += 1
+            thread = threading.Thread(target=one, args=(connection, running.connections))
+            threads.append(thread)
+            thread.start()
+
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
+    try:
+        yield running
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        acceptor.join()
+        for thread in threads:
+            thread.join()
+
+
+def answering(*pieces: bytes) -> Callable[[Peer, socket.socket, int], None]:
+    """Sends the pieces, each by itself, for every request."""
+
+    def serve(running: Peer, connection: socket.socket, number: int) -> None:
+        while request := request_of(connection):
+            running.requests.append(request)
+            for piece in pieces:
+                connection.sendall(piece)
+
+    return serve
+
+
+async def read(subject: Wire, *, if_match: str | None = None) -> bytes:
+    buffer, delivered = memoryview(bytearray(len(DATA))), bytearray()
+    await subject.read_into("k/ü", ByteRange(0, len(DATA)), buffer, delivered.extend, if_match=if_match)
+    assert delivered == buffer
+    return bytes(delivered)
+
+
+@on_trio
+async def test_a_connection_is_used_again_and_the_signature_too() -> None:
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire()
+        for _ in range(3):
+            assert await read(subject) == DATA
+        subject.close()
+        assert running.connections == 1
+    first, second, _ = running.requests
+    assert first == second
+    assert first.startswith(b"GET /bucket/k/%C3%BC HTTP/1.1\r\nhost: 127.0.0.1:")
+    assert b"\r\nrange: bytes=0-299999\r\n" in first
+    assert b"if-match" not in first
+
+
+@on_trio
+async def test_a_condition_is_asked_and_its_answer_compared() -> None:
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire()
+        assert await read(subject, if_match='"one"') == DATA
+        assert b'\r\nif-match: "one"\r\n' in running.requests[0]
+        with pytest.raises(Unanswered, match="ETag"):
+            await read(subject, if_match='"two"')
+        subject.close()
+
+
+@pytest.mark.parametrize("cut", [1, 20, len(head()) - 2, len(head()), len(head()) + 1, len(head()) + 100_000])
+@on_trio
+async def test_an_answer_may_come_in_any_pieces(cut: int) -> None:
+    whole = head() + DATA
+    with peer(answering(whole[:cut], whole[cut : cut + 3], whole[cut + 3 :])) as running:
+        subject = running.wire()
+        assert await read(subject) == DATA
+        assert await read(subject) == DATA
+        subject.close()
+        assert running.connections == 1
+
+
+ODD_ANSWERS = {
+    "200": head(status="200 OK") + DATA,
+    "301": head(status="301 Moved Permanently") + DATA,
+    "shorter": head(0, 100) + DATA[:100],
+    "elsewhere": head(1, len(DATA) + 1) + DATA,
+    "encoded": head(more="Content-Encoding: gzip\r\n") + DATA,
+    "chunked": head(more="Transfer-Encoding: chunked\r\n") + DATA,
+    "chunked refusal": b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "1.0": b"HTTP/1.0 206 Partial Content\r\n\r\n" + DATA,
+    "no HTTP": b"not HTTP at all\r\n\r\n",
+    "endless head": b"HTTP/1.1 206 Partial Content\r\n" + b"x: y\r\n" * 4000,
+    "another length": head().replace(b"Length: 300000", b"Length: 300001") + DATA,
+}
+
+
+@pytest.mark.parametrize("answer", ODD_ANSWERS.values(), ids=ODD_ANSWERS)
+@on_trio
+async def test_what_is_not_exactly_right_is_left_to_the_other_client(answer: bytes) -> None:
+    def serve(running: Peer, connection: socket.socket, number: int) -> None:
+        request_of(connection)
+        connection.sendall(answer)
+        connection.recv(1)  # until the client has hung up: it must not use this connection again
+
+    with peer(serve) as running:
+        subject = running.wire()
+        for _ in range(2):
+            with pytest.raises(Unanswered):
+                await read(subject)
+        assert running.connections == 2
+        subject.close()
+
+
+@on_trio
+async def test_a_refusal_says_what_the_server_said_and_keeps_the_connection() -> None:
+    body = b"<Error><Code>AccessDenied</Code></Error>"
+    refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with peer(answering(refusal, body[:10], body[10:])) as running:
+        subject = running.wire()
+        for _ in range(2):
+            with pytest.raises(Refused) as caught:
+                await read(subject)
+            assert (caught.value.status, caught.value.body) == (403, body)
+        assert running.connections == 1
+        subject.close()
+
+
+@on_trio
+async def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
+    def serve(running: Peer, connection: socket.socket, number: int) -> None:
+        request_of(connection)
+        connection.sendall(head() + DATA)
+
+    with peer(serve) as running:
+        subject = running.wire()
+        for _ in range(3):
+            assert await read(subject) == DATA
+        subject.close()
+        assert running.connections == 3
+
+
+@on_trio
+async def test_one_that_says_it_closes_is_not_kept() -> None:
+    with peer(answering(head(more="Connection: close\r\n") + DATA)) as running:
+        subject = running.wire()
+        for _ in range(2):
+            assert await read(subject) == DATA
+        assert running.connections == 2
+
+
+@on_trio
+async def test_one_that_was_idle_for_long_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "IDLE_LIMIT_S", 0.0)
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire()
+        for _ in range(2):
+            assert await read(subject) == DATA
+        subject.close()
+        assert running.connections == 2
+
+
+@pytest.mark.parametrize("sent", [0, 7, len(head()), len(head()) + 200_000])
+@on_trio
+async def test_a_connection_that_ends_early_is_broken_and_what_came_is_right(sent: int) -> None:
+    def serve(running: Peer, connection: socket.socket, number: int) -> None:
+        request_of(connection)
+        connection.sendall((head() + DATA)[:sent])
+
+    with peer(serve) as running:
+        subject = running.wire()
+        buffer, delivered = memoryview(bytearray(len(DATA))), bytearray()
+        with pytest.raises(Broken):
+            await subject.read_into("k", ByteRange(0, len(DATA)), buffer, delivered.extend, if_match=None)
+        assert delivered == DATA[: len(delivered)]
+        assert len(delivered) == max(0, sent - len(head()))
+
+
+@on_trio
+async def test_silence_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects_client, "STALL_TIMEOUT_S", 0.2)
+
+    def serve(running: Peer, connection: socket.socket, number: int) -> None:
+        request_of(connection)
+        connection.sendall(head() + DATA[:1000])
+        connection.recv(1)
+
+    with peer(serve) as running, pytest.raises(Broken, match="nothing came"):
+        await read(running.wire())
+
+
+@on_trio
+async def test_a_cancelled_read_closes_its_connection() -> None:
+    stalled = threading.Event()
+
+    def serve(running: Peer, connection: socket.socket, number: int) -> None:
+        request_of(connection)
+        connection.sendall(head() + DATA[:1000])
+        stalled.set()
+        assert connection.recv(1) == b""
+
+    with peer(serve) as running:
+        subject = running.wire()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read, subject)
+            await trio.to_thread.run_sync(stalled.wait)
+            nursery.cancel_scope.cancel()
+        assert running.connections == 1
+
+
+@on_trio
+async def test_after_a_failed_connection_none_is_tried_for_a_while() -> None:
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire()
+    with pytest.raises(Unanswered, match="no connection"):
+        await read(subject)
+    with pytest.raises(Unanswered, match="the last connection failed"):
+        await read(subject)
+
+
+@on_trio
+async def test_credentials_are_asked_for_again_when_they_end() -> None:
+    asked = 0
+
+    def provide() -> ProvidedCredentials:
+        nonlocal asked
+        asked += 1
+        lifetime = timedelta(hours=1) if asked > 1 else timedelta(seconds=30)
+        return {
+            "access_key_id": f"key{asked}",
+            "secret_access_key": "secret",
+            "token": None,
+            "expires_at": datetime.now(UTC) + lifetime,
+        }
+
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire(credentials=provide)
+        assert await read(subject) == DATA
+        assert await read(subject) == DATA
+        assert await read(subject) == DATA
+        subject.close()
+    for number, request in zip((1, 2, 2), running.requests, strict=True):
+        assert b"Credential=key%d/" % number in request
+    assert asked == 2
+
+
+@on_trio
+async def test_without_credentials_the_other_client_says_why() -> None:
+    def provide() -> ProvidedCredentials:
+        raise AccessDenied("the session has expired")
+
+    with peer(answering(head() + DATA)) as running:
+        with pytest.raises(Unanswered, match="expired"):
+            await read(running.wire(credentials=provide))
+        assert running.connections == 0
+
+
+@pytest.fixture
+def own_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's context whose certificate this process trusts."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "server.pem"
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
+
+
+@on_trio
+async def test_encrypted_connections_are_kept_too(own_authority: ssl.SSLContext) -> None:
+    with peer(answering(head() + DATA), tls=own_authority) as running:
+        subject = running.wire(scheme="https")
+        for _ in range(3):
+            assert await read(subject) == DATA
+        subject.close()
+        assert running.connections == 1
+
+
+@on_trio
+async def test_a_certificate_that_nobody_vouches_for_is_no_connection(
+    own_authority: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with peer(answering(head() + DATA), tls=own_authority) as running:
+        with pytest.raises(Unanswered, match="certificate"):
+            await read(running.wire(scheme="https"))
+        assert running.requests == []
