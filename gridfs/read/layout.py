@@ -26,6 +26,9 @@ class LayoutInfo(Protocol):
     def total_bytes(self) -> int: ...
 
     @property
+    def file_count(self) -> int: ...
+
+    @property
     def object_count(self) -> int: ...
 
 

@@ -8,12 +8,12 @@ several requests at once), refilled when half of it is used, and capped by a sha
 streams divide.
 
 Dense-random. Reads that continue no stream are counted by region of the tape (64 MiB: a pack, or as many small objects
-of a bucket). Once at least four misses in a region have asked for an eighth of it, the rest is wanted too, behind
-everything that someone waits for: a shuffled epoch gets there with its first files, and looking up some places in a
-large file does not (docs/decisions/dense-random.md). Whether such a fill is allowed is a rule of its own (`may_fill`):
-only while what the version still lacks fits the cache without evicting anything. Simulated over shuffled epochs, a
-cache of 1.2 times the dataset then fetches every byte once; without the rule a cache of 0.9 times would fetch 7 times
-the dataset, and one of half its size 76 times.
+of a bucket). Once at least four misses in a region have asked for an eighth of it (of a 64th where files are small),
+the rest is wanted too, behind everything that someone waits for: a shuffled epoch gets there with its first files, and
+looking up some places in a large file does not (docs/decisions/dense-random.md). Whether such a fill is allowed is a
+rule of its own (`may_fill`): only while what the version still lacks fits the cache without evicting anything.
+Simulated over shuffled epochs, a cache of 1.2 times the dataset then fetches every byte once; without the rule a cache
+of 0.9 times would fetch 7 times the dataset, and one of half its size 76 times.
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ MISSES_BEFORE_FILL = 4
 DENSE_SHARE = 1 / 8
 """Of a region, what misses must have asked for: 8 MiB. Random reads of 256 KiB in a large file took 6 times as long
 when the fourth miss filled its region of 64 MiB."""
+
+SMALL_FILE_BYTES = 1 * MIB
+DENSE_SHARE_OF_SMALL_FILES = 1 / 64
+"""In a version whose files are small in the mean, a miss is a whole file, and nobody reads some places of it: nine
+files of ImageNet's size out of 600 are enough. With an eighth, an eighth of all files cost a request each."""
 
 REGION_LIMIT = 4096
 """Regions counted: 256 GiB of tape."""
@@ -99,7 +104,9 @@ class Prefetcher:
     warmer).
     """
 
-    def __init__(self, *, block_size_bytes: int, block_count: int, budget_bytes: int, mode: str = "auto") -> None:
+    def __init__(
+        self, *, block_size_bytes: int, block_count: int, budget_bytes: int, mean_file_bytes: int, mode: str = "auto"
+    ) -> None:
         self._block_size_bytes = block_size_bytes
         self._block_count = block_count
         self._first_window = max(1, FIRST_WINDOW_BYTES // block_size_bytes)
@@ -107,6 +114,8 @@ class Prefetcher:
         self._largest_window = min(self._all_windows, max(1, LARGEST_WINDOW_BYTES // block_size_bytes))
         self._slack = self._first_window
         self._region = max(1, PACK_SIZE_BYTES // block_size_bytes)
+        share = DENSE_SHARE_OF_SMALL_FILES if mean_file_bytes < SMALL_FILE_BYTES else DENSE_SHARE
+        self._dense_blocks = self._region * share
         self._active = mode != "none"
         self._streams: list[Stream] = []
         self._misses: OrderedDict[int, tuple[int, int]] = OrderedDict()
@@ -191,7 +200,7 @@ class Prefetcher:
             return ()
         misses, blocks = self._misses.pop(region, (0, 0))
         misses, blocks = misses + 1, blocks + stop - first
-        if misses < MISSES_BEFORE_FILL or blocks < self._region * DENSE_SHARE:
+        if misses < MISSES_BEFORE_FILL or blocks < self._dense_blocks:
             self._misses[region] = (misses, blocks)
             if len(self._misses) > REGION_LIMIT:
                 self._misses.popitem(last=False)

@@ -106,6 +106,7 @@ class Reader:
             block_size_bytes=self._block_size_bytes,
             block_count=layout.info.block_count,
             budget_bytes=settings.memory_budget_bytes,
+            mean_file_bytes=layout.info.total_bytes // max(1, layout.info.file_count),
             mode=settings.prefetch,
         )
         self._background = Background(layout, self._fetcher, self._budget)

@@ -17,6 +17,8 @@ class Info:
     block_count: int
     total_bytes: int
     object_count: int
+    file_count: int = 1
+    """As if all objects held one large file: what is dense then is tested with the prefetcher."""
 
 
 class ListLayout:

@@ -17,8 +17,12 @@ TAPE = 1 << 20
 """Blocks: 128 GiB."""
 
 
-def prefetcher(*, blocks: int = TAPE, budget: int = 1 << 30, mode: str = "auto") -> Prefetcher:
-    return Prefetcher(block_size_bytes=BLOCK, block_count=blocks, budget_bytes=budget, mode=mode)
+def prefetcher(
+    *, blocks: int = TAPE, budget: int = 1 << 30, file_bytes: int = 4 * MIB, mode: str = "auto"
+) -> Prefetcher:
+    return Prefetcher(
+        block_size_bytes=BLOCK, block_count=blocks, budget_bytes=budget, mean_file_bytes=file_bytes, mode=mode
+    )
 
 
 def read_on(subject: Prefetcher, start: int, count: int, outcome: Outcome, step: int = 1) -> list[Want]:
@@ -129,6 +133,13 @@ def test_misses_of_an_eighth_of_a_pack_want_the_rest_of_it_once() -> None:
     assert not random_misses(prefetcher(), 31, 2)
     assert random_misses(prefetcher(), 32, 2) == [Want(Run(0, 512), Priority.FILL, 8 * MIB)]
     assert len(random_misses(prefetcher(), 60, 2)) == 1
+
+
+def test_where_files_are_small_a_64th_of_a_pack_is_enough() -> None:
+    small = 110 * KIB
+    assert not random_misses(prefetcher(file_bytes=small), 7, 1)
+    assert random_misses(prefetcher(file_bytes=small), 8, 1) == [Want(Run(0, 512), Priority.FILL, 8 * MIB)]
+    assert not random_misses(prefetcher(file_bytes=MIB), 63, 1)
 
 
 def test_three_misses_are_no_pattern_however_large() -> None:
