@@ -1,4 +1,4 @@
-"""Which client moves the bytes: aiobotocore on asyncio and on trio, and obstore from trio's threads.
+"""Which client moves the bytes: aiobotocore on asyncio and on trio, obstore from trio's threads, or our own short way.
 
     python -m benchmarks.clients [--rounds 3] [--seconds 3] [--json FILE]
 
@@ -26,7 +26,12 @@ from gridfs.bench.figures import median
 
 SMALL, PART = 110 << 10, 8 << 20
 LOADS = {"small": (SMALL, 32), "parts": (PART, 8)}
-CLIENTS = ("aiobotocore (asyncio, aiohttp)", "aiobotocore (trio, httpx)", "obstore (trio's threads)")
+CLIENTS = (
+    "aiobotocore (asyncio, aiohttp)",
+    "aiobotocore (trio, httpx)",
+    "obstore (trio's threads)",
+    "store/wire.py (trio)",
+)
 
 Get = Callable[[str, int, int], Awaitable[bytes | memoryview]]
 
@@ -135,18 +140,27 @@ async def _on_trio(name: str, kind: str, seconds: float, server: Server, began_s
         import_s = time.perf_counter() - began_s
         async with _client(aiobotocore.session.get_session(), server, client_config()) as client:
             return await drive(_get_by(client), import_s)
-    import obstore  # noqa: F401 - its import is what is timed
-
     from gridfs.model import ByteRange
     from gridfs.store.address import BucketAddress, StaticCredentials
     from gridfs.store.objects import BucketStore
 
+    if name == CLIENTS[2]:
+        import obstore  # noqa: F401 - its import is what is timed
+
     import_s = time.perf_counter() - began_s
     keys = StaticCredentials(server.access_key, server.secret_key)
-    store = BucketStore(BucketAddress(BUCKET, "us-east-1", server.endpoint, keys))
+    address = BucketAddress(BUCKET, "us-east-1", server.endpoint, keys, is_direct=name == CLIENTS[3])
+    store = BucketStore(address)
+    buffers: dict[int, list[memoryview]] = {}
 
     async def get(key: str, start: int, stop: int) -> memoryview:
-        return await store.get_range(key, ByteRange(start, stop))
+        """Into a buffer that is used again once the caller has looked at it, as the block cache does with parts."""
+        size = stop - start
+        idle = buffers.setdefault(size, [])
+        buffer = idle.pop() if idle else memoryview(bytearray(size))
+        await store.stream_range(key, ByteRange(start, stop), lambda chunk: None, into=buffer)
+        idle.append(buffer)
+        return buffer
 
     return await drive(get, import_s)
 
