@@ -33,6 +33,7 @@ from gridfs.errors import (
 from gridfs.model import Buffer, ByteRange
 from gridfs.store.address import BucketAddress, is_addressable
 from gridfs.store.base import Deliver, ObjectHead, placing
+from gridfs.store.exchange import Broken, Refused, Unanswered
 from gridfs.store.object_errors import error_of, parse_obstore, parse_refusal
 from gridfs.store.objects_client import (
     PART_SIZE_BYTES,
@@ -43,7 +44,7 @@ from gridfs.store.objects_client import (
     parts_of_upload,
 )
 from gridfs.store.relay import Relay
-from gridfs.store.wire import Broken, Refused, Unanswered, Wire
+from gridfs.store.wire import Wire
 
 if TYPE_CHECKING:
     from obstore.store import S3Store

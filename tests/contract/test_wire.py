@@ -1,4 +1,4 @@
-"""gridfs.store.wire: what a connection may do to a read. The promises of a store are in test_store and its failures.
+"""gridfs.store.wire and exchange: what a connection may do to a read. What a store promises is in test_store.
 
 A server that speaks bytes: a test says for each connection which pieces it sends, and what it expects.
 """
@@ -20,7 +20,8 @@ from gridfs.errors import AccessDenied
 from gridfs.model import ByteRange
 from gridfs.store import objects_client, wire
 from gridfs.store.address import BucketAddress, ProvidedCredentials, StaticCredentials
-from gridfs.store.wire import Broken, Refused, Unanswered, Wire
+from gridfs.store.exchange import Broken, Refused, Unanswered
+from gridfs.store.wire import Wire
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
 
@@ -142,6 +143,15 @@ async def test_a_condition_is_asked_and_its_answer_compared() -> None:
         with pytest.raises(Unanswered, match="ETag"):
             await read(subject, if_match='"two"')
         subject.close()
+
+
+@pytest.mark.parametrize("etag", ['"one"\r\nrange: bytes=0-0', "\n", "é", "\x7f"])
+@on_trio
+async def test_an_etag_adds_no_header(etag: str) -> None:
+    with peer(answering(head() + DATA)) as running:
+        with pytest.raises(Unanswered, match="ETag"):
+            await read(running.wire(), if_match=etag)
+        assert running.connections == 0
 
 
 @pytest.mark.parametrize("cut", [1, 20, len(head()) - 2, len(head()), len(head()) + 1, len(head()) + 100_000])
