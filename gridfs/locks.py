@@ -25,8 +25,11 @@ def trying(path: Path) -> Iterator[bool]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether someone holds the lock *path*; two who ask at once do not take each other for that. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Whether someone holds the lock *path*; two who ask at once do not take each other for that. Raises OSError.
+
+    Root asks for other users' locks: whatever they have put there is not waited for.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

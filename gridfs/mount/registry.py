@@ -17,10 +17,12 @@ mount might be below.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,6 +39,7 @@ from gridfs.mount.spec import MountRecord, from_json, to_json
 from gridfs.mount.veil import SOURCE_PREFIX
 
 RECORD, ALIVE, HIDDEN, EMPTY = "record.json", "alive", "fuse", "empty"
+RECORD_LIMIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +119,10 @@ class Registry:
         """Whether its daemon runs: the kernel frees the lock of a process that ends in whatever way."""
         try:
             return is_held(self._directory / mount_id / ALIVE)
-        except FileNotFoundError:
-            return False
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):  # gone, or a link, which no daemon makes
+                return False
+            raise
 
     def has_ended(self, mount_id: str) -> bool:
         """Whether a daemon that was alive is gone: its directory is, or after a crash its lock is free."""
@@ -127,7 +132,7 @@ class Registry:
     def record(self, mount_id: str) -> MountRecord | None:
         """What the daemon said of itself; None before it is ready, or when a crash left half of it."""
         try:
-            return from_json(MountRecord, (self._directory / mount_id / RECORD).read_bytes())
+            return from_json(MountRecord, _read_regular(self._directory / mount_id / RECORD, RECORD_LIMIT_BYTES))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -219,3 +224,15 @@ def _locked(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _read_regular(path: Path, limit_bytes: int) -> bytes:
+    """Up to *limit_bytes* of a file that another user may have put there: no pipe is waited for, no link followed.
+
+    Raises OSError, and ValueError for what is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError(f"{path} is no file")
+        return file.read(limit_bytes)

@@ -174,3 +174,15 @@ def test_clean_ends_the_connection_of_the_dead_and_of_nobody_else(
     monkeypatch.setattr(registry, "abort", ended.append)
     found.clean(directory.name, lambda path: None)
     assert ended == aborted
+
+
+@pytest.mark.parametrize("name", ["record.json", "alive"])
+def test_a_pipe_or_a_link_of_someone_else_is_not_waited_for(found: Registry, name: str) -> None:
+    """Root looks into the registries of all users before it deletes a version."""
+    with found.starting("data-3-x"):
+        pipe, link = (found.directory_of(found.new_mount_id("data-3-x")) for _ in range(2))
+    os.mkfifo(pipe / name)
+    (link / name).symlink_to("/dev/zero")
+    assert found.record(pipe.name) is None
+    assert found.record(link.name) is None
+    assert not found.living()
