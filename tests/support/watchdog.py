@@ -38,5 +38,8 @@ def time_limit(limit_s: float) -> Iterator[None]:
     try:
         yield
     finally:
-        timer.cancel()
-        signal.signal(signal.SIGALRM, previous)
+        try:
+            timer.cancel()
+            timer.join()  # where it has begun to end things, what it killed may have let us go before its signal
+        finally:
+            signal.signal(signal.SIGALRM, previous)
