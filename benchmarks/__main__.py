@@ -47,6 +47,7 @@ def main() -> int:
         type=Path,
         help="directory for a file of results of each workload (default: that of docs/benchmarks.md)",
     )
+    parser.add_argument("--more", action="store_true", help="add rounds to the results that are there")
     parser.add_argument("--page", action="store_true", help="only write docs/benchmarks.md from benchmarks/results/")
     chosen = parser.parse_args()
     wanted = [letter for letter in chosen.only.split(",") if letter]
@@ -60,7 +61,10 @@ def main() -> int:
         def save(letter: str, record: Record) -> None:
             if out is not None:
                 out.mkdir(parents=True, exist_ok=True)
-                (out / f"{letter}.json").write_text(record.to_json() + "\n", encoding="utf-8")
+                file = out / f"{letter}.json"
+                if chosen.more and file.exists():
+                    record = Record.from_json(file.read_text(encoding="utf-8")).with_rounds_of(record)
+                file.write_text(record.to_json() + "\n", encoding="utf-8")
 
         try:
             scale = QUICK if chosen.quick else FULL

@@ -114,6 +114,16 @@ class Record:
             record.distributions[key] = row["values"]
         return record
 
+    def with_rounds_of(self, later: Record) -> Record:
+        """The figures of both runs as rounds of one; what else there is to say, *later* says."""
+        whole = Record()
+        whole.about, whole.distributions = later.about, self.distributions | later.distributions
+        whole.failures = list(dict.fromkeys([*self.failures, *later.failures]))
+        for figures in (self.figures, later.figures):
+            for key, figure in figures.items():
+                whole.figures.setdefault(key, Figure(figure.unit)).values.extend(figure.values)
+        return whole
+
     @classmethod
     def merged(cls, paths: Sequence[Path]) -> Record:
         """Results of all workloads, each from its own file, as one; of the machine it says what the newest says."""
