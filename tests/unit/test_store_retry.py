@@ -59,7 +59,9 @@ async def test_a_store_that_was_never_there_is_given_up_soon() -> None:
     policy = RetryPolicy(deadline_s=20, unreachable_deadline_s=2)
     with pytest.raises(StoreUnreachable):
         await RetryingStore(raw, policy).get("k")
-    assert 1 <= trio.current_time() <= 2
+    assert (
+        0.7 <= trio.current_time() <= 2
+    )  # after pauses of 0.05 to 0.1 s, twice that, ..., the fifth would end too late
     assert len(raw.requests) > 3
     with pytest.raises(StoreUnreachable):
         await persist(lambda: raw.get("k"), policy, Random(1))

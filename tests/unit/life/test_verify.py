@@ -140,7 +140,7 @@ class Backwards(WrappedStore):
         if key == self.large:
             self._asked[byte_range.start] = trio.Event()
             if len(self._asked) == self.PARTS:
-                self._asked[byte_range.start].set()
+                self._asked[max(self._asked)].set()
             await self._asked[byte_range.start].wait()
             self.came.append(byte_range.start)
             before = [start for start in self._asked if start < byte_range.start]
