@@ -59,9 +59,7 @@ async def test_a_store_that_was_never_there_is_given_up_soon() -> None:
     policy = RetryPolicy(deadline_s=20, unreachable_deadline_s=2)
     with pytest.raises(StoreUnreachable):
         await RetryingStore(raw, policy).get("k")
-    assert (
-        0.7 <= trio.current_time() <= 2
-    )  # four pauses of at least 0.05, 0.1, 0.2, 0.4 s
+    assert 0.7 <= trio.current_time() <= 2  # four pauses of at least 0.05, 0.1, 0.2, 0.4 s
     assert len(raw.requests) > 3
     with pytest.raises(StoreUnreachable):
         await persist(lambda: raw.get("k"), policy, Random(1))
