@@ -142,6 +142,7 @@ async def _on_trio(name: str, kind: str, seconds: float, server: Server, began_s
             return await drive(_get_by(client), import_s)
     from gridfs.model import ByteRange
     from gridfs.store.address import BucketAddress, StaticCredentials
+    from gridfs.store.base import ignore
     from gridfs.store.objects import BucketStore
 
     if name == CLIENTS[2]:
@@ -158,7 +159,7 @@ async def _on_trio(name: str, kind: str, seconds: float, server: Server, began_s
         size = stop - start
         idle = buffers.setdefault(size, [])
         buffer = idle.pop() if idle else memoryview(bytearray(size))
-        await store.stream_range(key, ByteRange(start, stop), lambda chunk: None, into=buffer)
+        await store.stream_range(key, ByteRange(start, stop), ignore, into=buffer)
         idle.append(buffer)
         return buffer
 

@@ -115,9 +115,7 @@ class AwsEnvironment:
             secret_access_key=env.get("AWS_SECRET_ACCESS_KEY") or None,
             session_token=env.get("AWS_SESSION_TOKEN") or None,
             has_metadata=env.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true",
-            has_proxy=any(
-                env.get(name) or env.get(name.upper()) for name in ("http_proxy", "https_proxy", "all_proxy")
-            ),
+            has_proxy=any(env.get(name) or env.get(name.upper()) for name in _PROXY_VARIABLES),
         )
 
 

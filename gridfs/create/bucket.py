@@ -21,7 +21,7 @@ from gridfs.create.groups import single_error
 from gridfs.create.source import Found, Listing, Outcome, Reading, Wanted
 from gridfs.errors import AccessDenied, ObjectChanged, ObjectMissing
 from gridfs.model import ByteRange, Kind, Problem, SourceBucket
-from gridfs.store.base import ObjectHead, ObjectStore
+from gridfs.store.base import ObjectHead, ObjectStore, ignore
 from gridfs.store.listing import list_in_parallel
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class BucketSource:
         if byte_range.size_bytes <= _WHOLE_AT_ONCE_BYTES:
             destination[:] = await self._store.get_range(key, byte_range, if_match=etag)
             return
-        await self._store.stream_range(key, byte_range, lambda chunk: None, if_match=etag, into=destination)
+        await self._store.stream_range(key, byte_range, ignore, if_match=etag, into=destination)
 
     async def _checked(self, wanted: Wanted) -> Reading:
         """READ, unless the whole of the file has been read now and its MD5 is not what the ETag says."""

@@ -31,7 +31,7 @@ from gridfs.read.layout import Layout
 from gridfs.read.plan import Run, lacking, parts_of
 from gridfs.read.prefetch import Priority
 from gridfs.store.base import ObjectStore
-from gridfs.store.trace import acquire
+from gridfs.store.limit import Limit
 
 FOREGROUND_FLIGHTS = 64
 """Twice the readers that one node's data loaders usually have."""
@@ -76,7 +76,7 @@ class Fetcher(Carrier):
         self._on_defect = on_defect
         self._is_dense = is_dense
         self._on_window = on_window
-        self._foreground = trio.Semaphore(FOREGROUND_FLIGHTS)
+        self._foreground = Limit(FOREGROUND_FLIGHTS)
         self._failures = Failures()
         self.last_error: GridfsError | None = None
         """Of the flight that failed last, whoever wanted it."""
@@ -245,14 +245,11 @@ class Fetcher(Carrier):
         try:
             with trio.move_on_after(limit_s) as scope:
                 if flight.priority is Priority.FOREGROUND:
-                    await acquire(self._foreground)
-                    try:
+                    async with self._foreground:
                         if not reserved:
                             await self._budget.reserve(size_bytes)
                             reserved = True
                         await self._bring(flight)
-                    finally:
-                        self._foreground.release()
                 else:
                     await self._bring(flight)
             if scope.cancelled_caught:

@@ -23,6 +23,10 @@ Deliver: TypeAlias = Callable[[memoryview], None]
 """Takes the next bytes in order, in the trio thread. What it raises ends the stream, and is raised there."""
 
 
+def ignore(chunk: memoryview) -> None:
+    """A Deliver for whoever wants all bytes at the end, in a buffer of their own."""
+
+
 def placing(deliver: Deliver, into: memoryview | None) -> Deliver:
     """*deliver* for a store that has chunks of its own: copies each to its place in *into*, if there is one."""
     if into is None:

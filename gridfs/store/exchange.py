@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 _HEAD_BYTES = 4096
 _REFUSAL_BYTES = 64 << 10
 _RECEIVE_BYTES = 1 << 20
-"""At once, between two looks at other tasks: 0.2 ms of copying."""
+"""At once: the first blocks of a part are handed over, and verified, while the rest of it comes."""
 _LOW_WATER_BYTES = 256 << 10
 """The kernel wakes us when so much of a body is there: a wake-up costs 30 us, as much as 200 KiB of copying."""
 
@@ -130,6 +130,8 @@ class Connection:
         length = _LENGTH.search(head)
         if length is None or int(length[1]) > _REFUSAL_BYTES or _ENCODED.search(head) or _CLOSES.search(head):
             raise Unanswered("a refusal that is not understood")
+        if len(body) > int(length[1]):
+            raise Unanswered("more came than the refusal")
         received = bytearray(int(length[1]))
         view, filled = memoryview(received), len(body)
         received[:filled] = body

@@ -52,18 +52,17 @@ class Answer:
 def parse_obstore(text: str) -> Answer:
     """The answer inside the text of an obstore exception, without its debug dump."""
     text, _, dump = text.partition("\n\nDebug source:")
-    status, code, message = _STATUS.search(text), _CODE.search(text), _MESSAGE.search(text)
+    status = _STATUS.search(text)
     if status is None:
         for mark, meaning in _NOBODY_THERE.items():
             if mark in dump:
                 return Answer(None, None, meaning, nobody_there=True)
         return Answer(None, None, text.rpartition(" - ")[2].strip())
-    return Answer(int(status[1]), code and code[1], message[1] if message else "")
+    return parse_refusal(int(status[1]), text)
 
 
-def parse_refusal(status: int, body: bytes) -> Answer:
-    """The answer of status and XML body."""
-    text = body.decode("utf-8", "replace")
+def parse_refusal(status: int, text: str) -> Answer:
+    """The answer of a status and the XML that came with it, which may stand among other text."""
     code, message = _CODE.search(text), _MESSAGE.search(text)
     return Answer(status, code and code[1], message[1] if message else "")
 

@@ -2,9 +2,9 @@
 
 Reads take a shorter way where they can (wire.py), and come here when that has no answer. A read is one GET with a
 range; a server that answers with the whole object, with fewer bytes or with another ETag is an error, never data. A
-stream is consumed by one worker thread, which hands each chunk to the trio thread and stays at
-most _CHUNKS_AHEAD chunks ahead of it. obstore's own retries are off (its defaults block for 180 s) but for the parts of
-multipart uploads, which nobody else can repeat; objects_client.py makes the clients, with their timeouts.
+stream is consumed by one worker thread, which hands each chunk to the trio thread and stays at most _CHUNKS_AHEAD
+chunks ahead of it. obstore's own retries are off (its defaults block for 180 s) but for the parts of multipart uploads,
+which nobody else can repeat; objects_client.py makes the clients, with their timeouts.
 
 Its paths can hold no empty component, `.`, `..` or control character; a leading or trailing slash would be dropped
 silently, and another object read. Such keys are refused here before they reach it.
@@ -32,7 +32,7 @@ from gridfs.errors import (
 )
 from gridfs.model import Buffer, ByteRange
 from gridfs.store.address import BucketAddress, is_addressable
-from gridfs.store.base import Deliver, ObjectHead, placing
+from gridfs.store.base import Deliver, ObjectHead, ignore, placing
 from gridfs.store.exchange import Broken, Refused, Unanswered
 from gridfs.store.object_errors import error_of, parse_obstore, parse_refusal
 from gridfs.store.objects_client import (
@@ -78,7 +78,7 @@ class BucketStore:
         path = self._path(key)
         if self._wire is not None:
             buffer = memoryview(bytearray(byte_range.size_bytes))
-            if await self._by_wire(self._wire, path, byte_range, buffer, _ignore, if_match):
+            if await self._by_wire(self._wire, path, byte_range, buffer, ignore, if_match):
                 return buffer.toreadonly()
         client = self._client("read")
 
@@ -136,7 +136,9 @@ class BucketStore:
             logger.debug("%s/%s is read by the other client: %s", self.url, path, reason)
             return False
         except Refused as error:
-            raise error_of(parse_refusal(error.status, error.body), where=self.url, key=path) from error
+            raise error_of(
+                parse_refusal(error.status, error.body.decode("utf-8", "replace")), where=self.url, key=path
+            ) from error
         except Broken as error:
             raise StoreUnavailable(
                 f"{self.url}: {self.address.endpoint} failed ({error})", remedy="check the network and --endpoint-url"
@@ -306,10 +308,6 @@ class BucketStore:
         if client is None:
             client = self._clients[purpose] = make_client(self.address, purpose)
         return client
-
-
-def _ignore(chunk: memoryview) -> None:
-    """For whoever wants all bytes at the end."""
 
 
 async def _take(chunks: AsyncIterator[Buffer], size_bytes: int) -> tuple[bytearray, bool]:

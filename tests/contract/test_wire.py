@@ -213,6 +213,16 @@ async def test_a_refusal_says_what_the_server_said_and_keeps_the_connection() ->
 
 
 @on_trio
+async def test_a_refusal_that_is_longer_than_it_says_is_left_to_the_other_client() -> None:
+    with peer(answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\n<Error>")) as running:
+        subject = running.wire()
+        for _ in range(2):
+            with pytest.raises(Unanswered, match="more came"):
+                await read(subject)
+        assert running.connections == 2
+
+
+@on_trio
 async def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
     def serve(running: Peer, connection: socket.socket, number: int) -> None:
         request_of(connection)

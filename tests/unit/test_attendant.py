@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 import trio
 import trio.testing
@@ -28,14 +30,21 @@ class Store:
         return Version(spec.name, number, "", "/data/set", Mode.COPY, 3, 1, 0, 300, "key", "0" * 64, 4096)
 
 
-@on_trio
-async def test_those_who_come_before_a_question_has_begun_share_it() -> None:
-    store = Store()
+def asking(store: Store) -> tuple[Callable[[], Awaitable[None]], list[int]]:
+    """Asks once for the highest version, and the answers of all who have asked so."""
     questions = SharedQuestions(store.resolve)
     answers: list[int] = []
 
     async def ask() -> None:
         answers.append((await questions.ask(SPEC)).version)
+
+    return ask, answers
+
+
+@on_trio
+async def test_those_who_come_before_a_question_has_begun_share_it() -> None:
+    store = Store()
+    ask, answers = asking(store)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
@@ -98,11 +107,7 @@ async def test_a_failure_is_each_ones_own() -> None:
 @on_trio
 async def test_one_that_is_cancelled_leaves_the_others_their_answer() -> None:
     store = Store()
-    questions = SharedQuestions(store.resolve)
-    answers: list[int] = []
-
-    async def ask() -> None:
-        answers.append((await questions.ask(SPEC)).version)
+    ask, answers = asking(store)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
