@@ -8,7 +8,7 @@ import trio
 class Limit:
     """Holds one of *count* places in an `async with` block; those who wait come in their order.
 
-    Who finds a place free goes on at once. trio's own limiters let every other task run first, which costs a read 40 us.
+    Who finds a place free goes on at once: trio's own limiters let every other task run first, which costs 40 us.
     """
 
     def __init__(self, count: int) -> None:
