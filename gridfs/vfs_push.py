@@ -27,7 +27,7 @@ from gridfs.config import MIB
 from gridfs.model import Buffer, ByteRange, Entry, ObjectRecord
 
 QUEUED_PARTS = 16
-"""Parts not yet given: two windows of 64 MiB. The oldest is dropped, since its reader has gone by."""
+"""Parts not yet given: more than a window. The oldest is dropped, since its reader has gone by."""
 
 TRIES = 4
 """Files of a part that the kernel must not know before the rest is left alone."""
