@@ -15,6 +15,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -95,13 +96,15 @@ class Mismatch(Exception):
 class Segment:
     """An open segment file. Its methods may run in any thread, except those that say otherwise; they raise OSError."""
 
-    def __init__(self, geometry: Geometry, fd: int) -> None:
+    def __init__(self, geometry: Geometry, fd: int, *, is_new: bool = False) -> None:
         self.geometry = geometry
         self.fd = fd
         self.table: list[tuple[int, int]] | None = None
         """Checksum and length of each block as last read from the file; None: not read yet."""
+        self._is_new = is_new
         self._begun = False
         """Whether the header is known to be right, and blocks may be written."""
+        self._beginning = threading.Lock()
         self.table_read_s = 0.0
         self.touched_s = 0.0
         self.users = 0
@@ -111,15 +114,19 @@ class Segment:
     @classmethod
     def open(cls, path: str, geometry: Geometry, *, create: bool = False) -> Segment | None:
         """Opens it, or returns None when there is none (and *create* is false)."""
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        if create:
+            try:
+                return cls(geometry, os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600), is_new=True)
+            except FileExistsError:
+                pass
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            return cls(geometry, os.open(path, flags | os.O_CREAT, 0o600))
         try:
-            fd = os.open(path, flags, 0o600)
+            return cls(geometry, os.open(path, flags))
         except FileNotFoundError:
-            if not create:
-                return None
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            fd = os.open(path, flags, 0o600)
-        return cls(geometry, fd)
+            return None
 
     def close(self) -> None:
         os.close(self.fd)
@@ -181,27 +188,51 @@ class Segment:
 
         *area*: the mapping that *data* lies at the beginning of, if there is one.
         """
-        geometry = self.geometry
-        if not self._begun:
-            if os.pread(self.fd, HEADER_SIZE_BYTES, 0) != geometry.header():
+        with self._beginning:
+            if not self._begun:
+                self._begin()
+                self._write_data(span, data, area)
+                self._write_entries(span, checksums, whole=True)
+                self._begun = True
+                return
+        self._write_data(span, data, area)
+        self._write_entries(span, checksums)
+
+    def _begin(self) -> None:
+        """Learns what the file has. A new one is neither read nor cut: ext4 writes files that were cut to nothing when
+        they are closed (auto_da_alloc), and of small objects each has a file of its own.
+        """
+        if not self._is_new:
+            if os.pread(self.fd, HEADER_SIZE_BYTES, 0) != self.geometry.header():
                 os.ftruncate(self.fd, 0)
-                os.pwrite(self.fd, geometry.header(), 0)
             self.read_table(nowait=False)
-            self._begun = True
-        base, size = geometry.first_block, span.block_size_bytes
-        offset = geometry.data_offset + (span.first - base) * size
+        if self.table is None:
+            self.table = [(0, 0)] * self.geometry.block_count
+
+    def _write_data(self, span: Span, data: Buffer, area: mmap.mmap | None) -> None:
+        size = span.block_size_bytes
+        offset = self.geometry.data_offset + (span.first - self.geometry.first_block) * size
         # Small parts go through the page cache: written past it, each would be allocated on its own by the file system,
         # and reading 8 by 8 files at random from a store took 1.6 times as long.
         if area is None or size % PAGE_SIZE_BYTES or not write_direct(self.fd, span.size_bytes, offset, area):
             write_all(self.fd, data, offset)
+
+    def _write_entries(self, span: Span, checksums: Sequence[int], *, whole: bool = False) -> None:
+        """The span's entries; with *whole* the header and all entries, in one piece."""
+        size, position = span.block_size_bytes, span.first - self.geometry.first_block
         entries = [
             (checksum, min(size, span.object_size_bytes - block * size))
             for block, checksum in zip(range(span.first, span.stop), checksums, strict=True)
         ]
-        packed = b"".join(ENTRY.pack(checksum, length, 0) for checksum, length in entries)
-        write_all(self.fd, packed, HEADER_SIZE_BYTES + ENTRY.size * (span.first - base))
         if self.table is not None:
-            self.table[span.first - base : span.stop - base] = entries
+            self.table[position : position + len(entries)] = entries
+        if whole:
+            entries, position = self.table or entries, 0
+        packed = b"".join(ENTRY.pack(checksum, length, 0) for checksum, length in entries)
+        if whole:
+            write_all(self.fd, self.geometry.header() + packed, 0)
+        else:
+            write_all(self.fd, packed, HEADER_SIZE_BYTES + ENTRY.size * position)
 
     def forget(self, block: int) -> None:
         """Marks a block as absent, here and in the file."""

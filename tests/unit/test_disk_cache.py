@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,26 @@ def test_a_segment_with_another_header_is_empty_and_begun_afresh(tmp_path: Path,
     written(tmp_path / "s", span(66, 67))
     assert read(tmp_path / "s", span(66, 67)) == data_of(span(66, 67))
     assert read(tmp_path / "s", span(64, 66)) is None
+
+
+def test_two_threads_that_begin_a_segment_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is foreign, so whoever begins empties it: the second one has to wait for the first."""
+    (tmp_path / "s").write_bytes(bytes(9000))
+    segment, first, second = opened(tmp_path / "s", span(64, 65), create=True), span(64, 65), span(65, 67)
+    other = threading.Thread(target=segment.write, args=(second, data_of(second), checksums_of(second)))
+    write_data = Segment._write_data
+
+    def write_slowly(self: Segment, blocks: Span, data: bytes, area: None) -> None:
+        write_data(self, blocks, data, area)
+        if other.ident is None:
+            other.start()
+            other.join(0.05)  # it ends here only if it did not wait, and then the first one's block is gone
+
+    monkeypatch.setattr(Segment, "_write_data", write_slowly)
+    segment.write(first, data_of(first), checksums_of(first))
+    other.join()
+    segment.close()
+    assert read(tmp_path / "s", span(64, 67)) == data_of(span(64, 67))
 
 
 @given(st.integers(0, 4096 + 2 * BLOCK))
