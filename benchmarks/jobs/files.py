@@ -49,6 +49,7 @@ def whole_files(job: Job) -> Job:
     """`access`, `readers`, `limit_s`, `whole` (compare every byte in the loop, or both ends of each file).
 
     With `warm_up` the files are read once, untimed, just before: someone else on the machine may have dropped caches.
+    With `walk` each directory is listed before its files are read; that is part of the pass.
     """
     bank, access = Bank(), ACCESSES[job["access"]]
     if job.get("warm_up"):
@@ -58,7 +59,11 @@ def whole_files(job: Job) -> Job:
         mine = job["files"][number :: job["readers"]]
         clock, done = time.perf_counter, Pass(job["limit_s"])
         buffers = {size: bytearray(size) for _, size, _ in mine}
+        listed = ""
         for path, size, file_number in mine:
+            if job.get("walk") and (directory := os.path.dirname(path)) != listed:
+                os.listdir(directory)
+                listed = directory
             start = clock()
             data, count = access(path, buffers[size])
             elapsed = clock() - start

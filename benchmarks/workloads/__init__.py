@@ -33,7 +33,8 @@ WORKLOADS = (
     Workload(
         "b",
         "an epoch in tree order",
-        "What cp, tar, a first look at a dataset and an unshuffled validation do.",
+        "What cp, tar, a first look at a dataset and an unshuffled validation do: each directory is listed, then its "
+        "files are read.",
         epochs.tree_order,
     ),
     Workload(

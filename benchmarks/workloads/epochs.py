@@ -48,7 +48,7 @@ def tree_order(bench: Bench) -> None:
                 add_rate(add, "first epoch", client_epoch(bench, name, server, dataset.files, dataset.prefix, 1))
                 continue
             with mounted(mounts[name], prepared(bench, mounts[name], "epoch"), server) as mount:
-                add_rate(add, "first epoch", bench.files_job(dataset, mount.root, dataset.files))
+                add_rate(add, "first epoch", bench.files_job(dataset, mount.root, dataset.files, walk=True))
             bench.memory("b", name, mount)
     for _ in range(bench.scale.slow_rounds):
         with bench.attempt("b", "rgw", "obstore, parts of 8 MiB") as add:
