@@ -22,7 +22,7 @@ MEASURE_EVERY_BYTES = 256 * MIB
 """Written by this process between two looks at the directory, at least."""
 
 MEASURE_EVERY_SHARE = 1 / 16
-"""Of the room there was. Each small object of a bucket has a file, and a walk takes 3.3 us a file: 4 s for 1.28 million,
+"""Of the room there was. Each small object of a bucket has a file; a walk takes 3.3 us a file, 4 s for 1.28 million,
 and at a fixed distance there would be 500 walks in their 140 GB. The 5 % of the disk that stay free cover what
 is overlooked meanwhile."""
 
