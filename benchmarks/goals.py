@@ -232,30 +232,24 @@ def _images(epoch: str, subjects: Sequence[str]) -> Value:
 
 def goals_of_buckets() -> list[Goal]:
     """The speed of a no-copy version, from the issue about public buckets; references are those of (c) and (e)."""
+    return [goal for setting in ("rgw", "limited") for goal in _goals_of_no_copy(setting)]
+
+
+def _goals_of_no_copy(setting: str) -> list[Goal]:
+    where = "no-copy" if setting == "rgw" else f"no-copy, {setting}"
+    shuffled = figure("m", setting, NO_COPY, f"(c) {FIRST}")
+    sequential = figure("m", setting, NO_COPY, "(e) sequential, reads of 1 MiB")
+    bare, rclone = figure("c", setting, BARE, FIRST), figure("c", setting, RCLONES, FIRST)
     return [
+        Goal("m", f"{where}, shuffled, 8 readers: bare client", "at least", 0.8, shuffled, bare),
+        Goal("m", f"{where}, shuffled, 8 readers: rclone's best", "at least", 1.5, shuffled, rclone),
         Goal(
             "m",
-            "no-copy, shuffled, 8 readers: bare client",
-            "at least",
-            0.8,
-            figure("m", "rgw", NO_COPY, f"(c) {FIRST}"),
-            figure("c", "rgw", BARE, FIRST),
-        ),
-        Goal(
-            "m",
-            "no-copy, shuffled, 8 readers: rclone's best",
-            "at least",
-            1.5,
-            figure("m", "rgw", NO_COPY, f"(c) {FIRST}"),
-            figure("c", "rgw", RCLONES, FIRST),
-        ),
-        Goal(
-            "m",
-            "no-copy, sequential: bare client",
+            f"{where}, sequential: bare client",
             "at least",
             0.7,
-            figure("m", "rgw", NO_COPY, "(e) sequential, reads of 1 MiB"),
-            figure("e", "rgw", BARE, "sequential"),
+            sequential,
+            figure("e", setting, BARE, "sequential"),
         ),
     ]
 

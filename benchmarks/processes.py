@@ -132,6 +132,8 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0
 
 TOUCHED_BYTES = 5 << 29
 """What the largest pass takes in new pages: a file of 2 GiB in the page cache, and a client's buffers."""
+TOUCHED_SHARE = 0.25
+"""At most, of what is available: the servers of a run keep their objects in memory."""
 
 
 class PageCache:
@@ -157,8 +159,17 @@ class PageCache:
         two, by how long ago its pages were in use.
         """
         if not self.is_left_alone:
+            size_bytes = min(TOUCHED_BYTES, int(_available_bytes() * TOUCHED_SHARE))
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-            mmap.mmap(-1, TOUCHED_BYTES, flags=flags).close()
+            mmap.mmap(-1, size_bytes, flags=flags).close()
+
+
+def _available_bytes() -> int:
+    """What can be had without ending anyone."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return 0
 
 
 page_cache = PageCache()

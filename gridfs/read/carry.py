@@ -90,9 +90,8 @@ class Carrier:
         await self._mend(flight)
         if flight.part is not None:
             if flight.priority is Priority.WARM:
-                flight.part.unread_bytes = (
-                    -flight.part.size_bytes
-                )  # nobody waits to read it: it leaves memory when it is on disk
+                # Nobody waits to read it: it leaves memory when it is on disk.
+                flight.part.unread_bytes = -flight.part.size_bytes
             self._cache.keep(flight.span, flight.part, flight.seen)
 
     def _hold(self, flight: Flight, buffer: memoryview, area: mmap.mmap | None = None) -> None:
