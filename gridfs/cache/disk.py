@@ -238,11 +238,10 @@ class DiskCache:
             jobs = []
             for item in batch:
                 span = item.span
-                fits = self._off_reason is None and await self._space.find(span.size_bytes)
-                segment = self._segment_to_write(span) if fits else None
-                if segment is None:
+                if self._off_reason is not None or not await self._space.find(span.size_bytes):
                     self._dropped_bytes += span.size_bytes
                     continue
+                segment = self._segment_to_write(span)
                 stack.enter_context(self._segments.using(segment))
                 jobs.append(partial(segment.write, span, item.part.buffer, item.checksums, item.part.area))
                 self._space.took(span.size_bytes)
@@ -250,13 +249,12 @@ class DiskCache:
             if jobs:
                 await trio.to_thread.run_sync(_do_all, jobs, limiter=self._writer_threads)
 
-    def _segment_to_write(self, span: Span) -> Segment | None:
+    def _segment_to_write(self, span: Span) -> Segment:
         segment = self._segments.get(span)
         if segment is None or segment.unlinked:
             geometry = Geometry.of(span)
-            segment = Segment.open(self._segments.path(geometry), geometry, create=True)
-            if segment is not None:
-                self._segments.add(segment)
+            segment = Segment.to_write(self._segments.path(geometry), geometry)
+            self._segments.add(segment)
         return segment
 
     def _segment(self, span: Span) -> Segment | None:

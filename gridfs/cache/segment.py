@@ -115,18 +115,22 @@ class Segment:
         self.retired = False
 
     @classmethod
-    def open(cls, path: str, geometry: Geometry, *, create: bool = False) -> Segment | None:
-        """Opens it, or returns None when there is none. With *create* it is empty until the first write, which makes
-        the file: that took 0.01 ms on one ext4 and 0.3 on another, so it is not done in trio's thread.
-        """
+    def open(cls, path: str, geometry: Geometry) -> Segment | None:
+        """Opens it, or returns None when there is none."""
         segment = cls(path, geometry)
-        if create:
-            segment.table = [(0, 0)] * geometry.block_count
-            return segment
         try:
             segment.fd = os.open(path, _OPEN_FLAGS)
         except FileNotFoundError:
             return None
+        return segment
+
+    @classmethod
+    def to_write(cls, path: str, geometry: Geometry) -> Segment:
+        """One that is empty until the first write, which makes the file: that took 0.01 ms on one ext4 and 0.3 on
+        another, so it is not done in trio's thread.
+        """
+        segment = cls(path, geometry)
+        segment.table = [(0, 0)] * geometry.block_count
         return segment
 
     def close(self) -> None:
@@ -194,23 +198,28 @@ class Segment:
         """
         with self._beginning:
             if not self._begun:
-                self._begin()
+                is_blank = self._begin()
                 self._write_data(span, data, area)
-                self._write_entries(span, checksums, whole=True)
+                self._write_entries(span, checksums)
+                if is_blank:
+                    write_all(self.fd, self.geometry.header(), 0)
                 self._begun = True
                 return
         self._write_data(span, data, area)
         self._write_entries(span, checksums)
 
-    def _begin(self) -> None:
-        """Opens the file, and learns what it has. A new one is neither read nor cut: ext4 writes files that were cut to
-        nothing when they are closed (auto_da_alloc), and of small objects each has a file of its own.
+    def _begin(self) -> bool:
+        """Opens the file, and learns what it has; whether it lacks a header. A new one is neither read nor cut: ext4
+        writes files that were cut to nothing when they are closed (auto_da_alloc), and of small objects each has a file
+        of its own.
         """
         if self.fd < 0 and self._make():
-            return
-        if os.pread(self.fd, HEADER_SIZE_BYTES, 0) != self.geometry.header():
+            return True
+        is_foreign = os.pread(self.fd, HEADER_SIZE_BYTES, 0) != self.geometry.header()
+        if is_foreign:
             os.ftruncate(self.fd, 0)
         self.read_table(nowait=False)
+        return is_foreign
 
     def _make(self) -> bool:
         """Opens the file; whether it is a new one."""
@@ -232,22 +241,16 @@ class Segment:
         if area is None or size % PAGE_SIZE_BYTES or not write_direct(self.fd, span.size_bytes, offset, area):
             write_all(self.fd, data, offset)
 
-    def _write_entries(self, span: Span, checksums: Sequence[int], *, whole: bool = False) -> None:
-        """The span's entries; with *whole* the header and all entries, in one piece."""
+    def _write_entries(self, span: Span, checksums: Sequence[int]) -> None:
         size, position = span.block_size_bytes, span.first - self.geometry.first_block
         entries = [
             (checksum, min(size, span.object_size_bytes - block * size))
             for block, checksum in zip(range(span.first, span.stop), checksums, strict=True)
         ]
+        packed = b"".join(ENTRY.pack(checksum, length, 0) for checksum, length in entries)
+        write_all(self.fd, packed, HEADER_SIZE_BYTES + ENTRY.size * position)
         if self.table is not None:
             self.table[position : position + len(entries)] = entries
-        if whole:
-            entries, position = self.table or entries, 0
-        packed = b"".join(ENTRY.pack(checksum, length, 0) for checksum, length in entries)
-        if whole:
-            write_all(self.fd, self.geometry.header() + packed, 0)
-        else:
-            write_all(self.fd, packed, HEADER_SIZE_BYTES + ENTRY.size * position)
 
     def forget(self, block: int) -> None:
         """Marks a block as absent, here and in the file."""

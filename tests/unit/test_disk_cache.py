@@ -46,7 +46,8 @@ def checksums_of(blocks: Span) -> list[int]:
 
 
 def opened(path: Path, blocks: Span, *, create: bool = False) -> Segment:
-    segment = Segment.open(str(path), Geometry.of(blocks), create=create)
+    geometry = Geometry.of(blocks)
+    segment = Segment.to_write(str(path), geometry) if create else Segment.open(str(path), geometry)
     assert segment is not None
     return segment
 
