@@ -159,15 +159,15 @@ class PageCache:
         two, by how long ago its pages were in use.
         """
         if not self.is_left_alone:
-            size_bytes = min(TOUCHED_BYTES, int(_available_bytes() * TOUCHED_SHARE))
+            size_bytes = min(TOUCHED_BYTES, int(memory_bytes("MemAvailable") * TOUCHED_SHARE))
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
             mmap.mmap(-1, size_bytes, flags=flags).close()
 
 
-def _available_bytes() -> int:
-    """What can be had without ending anyone."""
+def memory_bytes(name: str) -> int:
+    """A line of /proc/meminfo; 0 when the kernel has none of that name."""
     for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) << 10
     return 0
 

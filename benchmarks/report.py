@@ -17,6 +17,7 @@ from benchmarks.goals import (
     goals_of_the_read_path,
 )
 from benchmarks.model import Failure, Figure, Key, Record
+from benchmarks.processes import TOUCHED_BYTES
 from benchmarks.workloads import WORKLOADS
 from gridfs.bench import svg
 from gridfs.bench.svg import figure as shown
@@ -90,7 +91,8 @@ by `make bench`; figures are medians of the rounds, with the lowest and the high
   run ends at once). What it and the proxies before it give at most to 1, 8 and 16 connections together:
   {_ceilings(about["ceilings, GB/s"])}.
 - *cold*: a new daemon, no cache directory, page cache of the machine dropped. *warm*: read before, nothing dropped.
-- Before every pass of every subject the suite takes 2.5 GiB of memory and frees it. This virtual machine hands free
+- Before every pass of every subject the suite takes {TOUCHED_BYTES / 2**30:g} GiB of memory (a quarter of
+  what is available, if that is less) and frees it. This virtual machine hands free
   memory back to its host within seconds, and a pass that had to get it again (2.4 s a GiB, measured) took up to twice
   as long as one that had not, whoever it was of.
 - Rivals run with the settings that their documentation recommends (`benchmarks/subjects/`): rclone with its cache off

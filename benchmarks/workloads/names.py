@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import LOCAL
-from benchmarks.processes import Failed, page_cache, run
+from benchmarks.processes import Failed, memory_bytes, page_cache, run
 from benchmarks.subjects.base import Subject, mounted
 from benchmarks.workloads.epochs import prepared
 
@@ -59,10 +59,7 @@ def _timed_find(root: Path, dataset: Dataset, entries: int) -> float:
 
 def kernel_memory_mib() -> float:
     """Slab of the kernel: dentries and inodes above all."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("Slab:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    return memory_bytes("Slab") / 2**20
 
 
 def _ls(bench: Bench) -> None:
