@@ -178,8 +178,11 @@ class MountOptions:
     read_timeout_s: float = READ_TIMEOUT_S
     prefetch: str = "auto"
     """`auto`, `none` or `all`."""
+    image: bool = True
+    """Let the kernel mount the version as an EROFS image, where it can: the tree is then as fast as a local disk."""
     veil: bool = True
-    """A read-only overlay on top, where it may be mounted: it answers Python's isatty() without the daemon."""
+    """What people see need not be the FUSE mount: the image, or else a read-only overlay where it may be mounted, which
+    answers Python's isatty() without the daemon."""
     zero_open: bool = True
     """Let the kernel open files by itself, where the extension module works."""
     xattr: bool = False

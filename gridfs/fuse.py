@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from gridfs import zero_open  # before pyfuse3, see there
+from gridfs import image, zero_open  # before pyfuse3, see there
 from gridfs.errors import GridfsError, errno_of
 from gridfs.model import ROOT_INODE, Buffer, Entry
 from gridfs.observe import Counters, Incidents
@@ -83,6 +83,7 @@ class Operations(pyfuse3.Operations):
         counters: Counters,
         hook: zero_open.Hook | None = None,
         xattr: bool = False,
+        image: image.Image | None = None,
     ) -> None:
         super().__init__()
         self.counters = counters
@@ -90,6 +91,7 @@ class Operations(pyfuse3.Operations):
         self._files = files
         self._hook = hook
         self._xattr = xattr
+        self._image = image
         self._mode_of = files.view.mode_of
         self._listed = self._blank()
 
@@ -109,14 +111,27 @@ class Operations(pyfuse3.Operations):
         attributes.st_mtime_ns = attributes.st_ctime_ns = attributes.st_atime_ns = entry.mtime_ns
         return attributes
 
+    def _image_attributes(self, shown: image.Image) -> pyfuse3.EntryAttributes:
+        attributes = self._blank()
+        attributes.entry_timeout = 0  # found once, by whoever mounts it
+        attributes.st_ino = image.INODE
+        attributes.st_mode = image.FILE_MODE
+        attributes.st_size = shown.size_bytes
+        return attributes
+
     @_answering
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        shown = self._image
+        if shown is not None and shown.offered and name == shown.name and parent_inode == ROOT_INODE:
+            return self._image_attributes(shown)
         entry = self._files.lookup(parent_inode, name)
         attributes = self._blank()
         return attributes if entry is None else self._fill(attributes, entry)  # st_ino 0: absent, and that is kept
 
     @_answering
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        if inode == image.INODE and self._image is not None:
+            return self._image_attributes(self._image)
         return self._fill(self._blank(), self._files.entry(inode))
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -152,6 +167,8 @@ class Operations(pyfuse3.Operations):
 
     @_answering
     async def read(self, fh: int, off: int, size: int) -> Buffer:  # type: ignore[override]  # any buffer does
+        if fh == image.INODE and self._image is not None:
+            return await self._image.read(off, size)
         self._demand_inode(fh)
         return await self._files.read(fh, off, size)
 

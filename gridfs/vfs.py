@@ -49,8 +49,8 @@ class Bytes(Protocol):
         """The bytes, if they are in memory."""
         ...
 
-    def read(self, obj: ObjectRecord, byte_range: ByteRange, /) -> Awaitable[Buffer]:
-        """The bytes, wherever they are."""
+    def read(self, obj: ObjectRecord, byte_range: ByteRange, reach: ByteRange | None = None, /) -> Awaitable[Buffer]:
+        """The bytes, wherever they are. *reach* holds *byte_range*: what else of it is lacking is fetched with it."""
         ...
 
 
@@ -66,6 +66,15 @@ class Volume:
     @classmethod
     def of(cls, *, total_bytes: int, entry_count: int) -> Volume:
         return cls(-(-total_bytes // STATFS_BLOCK_BYTES), entry_count)
+
+
+class Moded(Protocol):
+    """An entry, as far as its mode goes."""
+
+    @property
+    def kind(self) -> int: ...
+    @property
+    def mode(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +105,7 @@ class View:
             executable_mode=stat.S_IFREG | executable & keep,
         )
 
-    def mode_of(self, entry: Entry) -> int:
+    def mode_of(self, entry: Moded) -> int:
         """st_mode of *entry*."""
         if entry.kind == Kind.FILE:
             return self.executable_mode if entry.mode & stat.S_IXUSR else self.file_mode
@@ -161,8 +170,11 @@ class FileSystem:
             raise InvalidInput(f"inode {inode} is no symbolic link")
         return target
 
-    async def read(self, inode: int, offset: int, size_bytes: int) -> Buffer:
-        """Up to *size_bytes* of a file from *offset*; fewer only at its end. Raises whatever the reader raises."""
+    async def read(self, inode: int, offset: int, size_bytes: int, *, whole: bool = False) -> Buffer:
+        """Up to *size_bytes* of a file from *offset*; fewer only at its end. Raises whatever the reader raises.
+
+        *whole*: who reads its beginning will read all of it, so the rest is fetched with it.
+        """
         obj, start, file_size = self._extents.get(inode) or self._find_extent(inode)
         stop = min(offset + size_bytes, file_size)
         if obj is None or offset >= stop:
@@ -170,7 +182,8 @@ class FileSystem:
         wanted = ByteRange(start + offset, start + stop)
         data = self._reader.read_nowait(obj, wanted)
         if data is None:
-            data = await self._reader.read(obj, wanted)
+            reach = ByteRange(start, start + file_size) if whole and not offset else None
+            data = await self._reader.read(obj, wanted, reach)
         if len(data) != wanted.size_bytes:
             # The kernel takes a short answer for the end of the file and fills the page with zeros (invariant 3).
             raise IntegrityError(

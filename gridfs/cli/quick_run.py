@@ -67,7 +67,10 @@ def _found_and_run(words: Sequence[str]) -> StartLock | None:
     for request, path, daemon in zip(run.datastores, paths, daemons, strict=True):
         if request.version is None:
             _say(highest_taken(request.name, daemon.version, path))
-    placements = [Placement(daemon.label, path, daemon.fuse_path) for path, daemon in zip(paths, daemons, strict=True)]
+    placements = [
+        Placement(daemon.label, path, daemon.shown_path, daemon.is_image)
+        for path, daemon in zip(paths, daemons, strict=True)
+    ]
     return replace_process(placements, run.command, runtime)
 
 

@@ -28,8 +28,10 @@ from gridfs.cli.run_request import (
     mount_path,
     spellings,
 )
+from gridfs.config import MountOptions
 from gridfs.errors import InvalidInput
 from gridfs.mount.runs import replace_process
+from gridfs.mount.spec import MountRecord
 from gridfs.mount.view import Placement
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -153,12 +155,18 @@ def _replace(
     ):
         if request.version is None:
             say(highest_taken(request.name, daemon.version, path))
-        placements.append(Placement(daemon.label, path, str(daemon.fuse_path)))
+        placements.append(_placement(daemon, path, options))
         if home is not None:
             in_home = f"{home}/datastores/{daemon.name}"
             if in_home not in paths:
-                placements.append(Placement(daemon.label, in_home, str(daemon.fuse_path)))
+                placements.append(_placement(daemon, in_home, options))
     replace_process(placements, command, str(invocation.paths.runtime), veil=options.veil)
+
+
+def _placement(daemon: MountRecord, path: str, options: MountOptions) -> Placement:
+    if not options.veil:
+        return Placement(daemon.label, path, str(daemon.fuse_path))
+    return Placement(daemon.label, path, str(daemon.shown_path), daemon.tree_path is not None)
 
 
 def _requests(context: click.Context, config: Path | None) -> list[RequestedDatastore]:

@@ -94,4 +94,5 @@ def _info_of(meta: dict[str, str | bytes | int]) -> ManifestInfo:
         object_count=number("object_count"),
         problem_count=number("problem_count"),
         bucket=bucket,
+        longest_name_bytes=number("longest_name_bytes") if "longest_name_bytes" in meta else None,
     )

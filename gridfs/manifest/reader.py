@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,12 @@ _CACHE_KIB = 8 * 1024
 _ENTRY = "SELECT * FROM entry WHERE inode = ?"
 _LOOKUP = "SELECT * FROM entry WHERE parent = ? AND name = ?"
 _RANGE = "SELECT * FROM entry WHERE inode >= ? AND inode < ? ORDER BY inode"
+_NODES = """
+SELECT inode, kind, mode, size, mtime_ns, object, offset, first_child, child_count FROM entry
+WHERE inode >= ? AND inode < ? ORDER BY inode
+"""
+_NAMES = "SELECT inode, name, kind FROM entry WHERE inode >= ? AND inode < ? ORDER BY inode"
+_NOT_BEFORE = "SELECT inode FROM entry WHERE parent = ? AND name >= ? ORDER BY name LIMIT 1"
 _OBJECT = "SELECT * FROM object WHERE number = ?"
 _OBJECTS = "SELECT * FROM object ORDER BY number"
 _OBJECT_AT = "SELECT * FROM object WHERE first_block <= ? ORDER BY first_block DESC LIMIT 1"
@@ -95,6 +101,24 @@ class Manifest:
         if first is None or not directory.child_count:
             return iter(())
         return self._entries(_RANGE, (max(first, after + 1), first + directory.child_count))
+
+    def nodes(self, first: int, stop: int) -> Iterable[tuple[object, ...]]:
+        """Of the inodes *first* to *stop* (exclusive) what a file system's inode is made from: image.Node's fields."""
+        with self._damage_is_format_error():
+            return self._connection.execute(_NODES, (first, stop)).fetchall()
+
+    def names(self, first: int, stop: int) -> Iterable[tuple[int, bytes, int]]:
+        """(inode, name, kind) of the inodes *first* to *stop* (exclusive)."""
+        with self._damage_is_format_error():
+            return self._connection.execute(_NAMES, (first, stop)).fetchall()
+
+    def rank(self, directory: Entry, name: bytes) -> int:
+        """How many children of *directory* have names before *name* in byte order."""
+        with self._damage_is_format_error():
+            row = self._connection.execute(_NOT_BEFORE, (directory.inode, name)).fetchone()
+        if row is None:
+            return directory.child_count or 0
+        return int(row[0]) - (directory.first_child or 0)
 
     def resolve(self, path: bytes) -> Entry | None:
         """The entry at *path* below the root (`/`-separated; empty for the root). Links are not followed."""

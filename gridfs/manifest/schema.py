@@ -83,6 +83,8 @@ class ManifestInfo:
     object_count: int
     problem_count: int
     bucket: SourceBucket | None = None
+    longest_name_bytes: int | None = None
+    """Of any entry; None in a manifest that was written before this was."""
 
     @property
     def entry_count(self) -> int:

@@ -69,6 +69,7 @@ class ManifestWriter:
         self._updates: list[tuple[int, int, int]] = []
         self._kinds = [0, 0, 0, 0]
         self._total_bytes = 0
+        self._longest_name_bytes = 0
         self._problem_count = 0
         self._block_count = 0
         self._usage = _ObjectUsage()
@@ -148,6 +149,8 @@ class ManifestWriter:
         if name <= self._last_name or b"/" in name or b"\0" in name or name == b"." or name == b"..":
             raise ValueError(f"{path_of(directory, name)!r} can't follow {self._last_name!r} in its directory")
         self._last_name = name
+        if len(name) > self._longest_name_bytes:
+            self._longest_name_bytes = len(name)
         self._inode = inode = self._inode + 1
         self._kinds[kind] += 1
         child_count = None
@@ -204,6 +207,7 @@ class ManifestWriter:
             object_count=len(self._usage),
             problem_count=self._problem_count,
             bucket=settings.bucket,
+            longest_name_bytes=self._longest_name_bytes,
         )
 
     def _enter(self, directory: bytes) -> None:

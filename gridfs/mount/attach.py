@@ -52,7 +52,7 @@ def ensure_daemon(
 ) -> MountRecord:
     """A daemon for a run: shared, or started without a visible path and with *linger_s*. Two callers get one.
 
-    The file system is at the record's `fuse_path`; show it with `veil.show`. Raises what the daemon failed with.
+    What to show is at the record's `shown_path`. Raises what the daemon failed with.
     """
     found = find_daemon(store, version, options, paths)
     if found is not None:
@@ -113,10 +113,12 @@ def share(registry: Registry, record: MountRecord, target: Path, options: MountO
     directory = registry.directory_of(record.mount_id)
     if control.ask(directory, "keep")["released"]:
         return False
-    shown = uses_of(record.fuse_path, record.devices, current())
+    shown = uses_of(record.own_paths, record.devices, current())
     try:
         if shown:
             veil.bind(shown[0].mountpoint, target)
+        elif record.tree_path is not None:
+            veil.bind(record.tree_path, target)
         else:
             source = veil.source_of(record.label)
             veil.show(record.fuse_path, directory / EMPTY, target, source, veil=veil.refusal(options) is None)

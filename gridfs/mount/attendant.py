@@ -113,7 +113,8 @@ def answer_of(keys: list[str], record: MountRecord | None) -> dict[str, str]:
     answer = {KEYS: " ".join(keys)} if keys else {}
     if record is not None:
         answer |= {"name": record.name, "version": str(record.version)}
-        answer |= {"fuse_path": str(record.fuse_path), "fuse_device": record.fuse_device}
+        answer |= {"shown_path": str(record.shown_path), "shown_device": record.shown_device}
+        answer |= {"is_image": "yes"} if record.tree_path is not None else {}
     return answer
 
 

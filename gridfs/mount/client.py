@@ -116,10 +116,12 @@ def _serve_handed_in(request: MountRequest, paths: Paths, descriptor: int) -> No
 
 def _is_there(registry: Registry, path: Path, request: MountRequest) -> bool:
     """Whether *path* shows what is asked for. Takes a dead daemon's remains away; raises Busy for another version."""
-    mounted = top_at(path, current())
-    while mounted is not None and is_ours(mounted) and is_disconnected(path):
+    mounts = current()
+    mounted = top_at(path, mounts)
+    while mounted is not None and is_ours(mounted) and is_disconnected(mounted, mounts):
         _hide(path, lazy=True)
-        mounted = top_at(path, current())
+        mounts = current()
+        mounted = top_at(path, mounts)
     if mounted is None or not is_ours(mounted):
         return False
     wanted = f"{request.version.name}@{request.version.version}"
@@ -173,7 +175,7 @@ def _is_meant(record: MountRecord, spec: VersionSpec) -> bool:
 def _paths_of(record: MountRecord) -> list[Path]:
     """Where a daemon's file system is seen from here, its hidden mountpoint aside; the topmost first."""
     mounts = current()
-    found = [mounted.mountpoint for mounted in uses_of(record.fuse_path, record.devices, mounts)]
+    found = [mounted.mountpoint for mounted in uses_of(record.own_paths, record.devices, mounts)]
     own = top_at(record.fuse_path, mounts)
     if record.fuse_path == record.target and own is not None and own.device == record.fuse_device:
         found.append(record.fuse_path)

@@ -32,6 +32,8 @@ import trio
 from gridfs import zero_open
 from gridfs.errors import EXIT_BUG, GridfsError, Unsupported, exit_code_of
 from gridfs.fuse import MAX_TASKS, Operations, store_pages  # loads the hook before pyfuse3
+from gridfs.image import Image
+from gridfs.model import Mode
 from gridfs.mount import control, registry, veil
 from gridfs.mount.assembly import OpenVersion, open_version
 from gridfs.mount.attendant import answer_of, keys_asked_for, resolved
@@ -74,6 +76,7 @@ class Daemon:
         self.crashed = False
         self._version: OpenVersion | None = None
         self._pusher: Pusher | None = None
+        self._image: Image | None = None
 
     async def run(self, descriptor: int, reports: bool) -> None:
         """Serves until the mount is gone. Once ready, closes *descriptor*, after writing a line to it if *reports*."""
@@ -83,12 +86,14 @@ class Daemon:
             nursery = await stack.enter_async_context(trio.open_nursery())
             stack.callback(nursery.cancel_scope.cancel)
             await nursery.start(version.reader.run, name="reader")
+            self._image = image = self._image_of(version)
             operations = Operations(
                 version.files,
                 incidents=self.incidents,
                 counters=self.counters,
                 hook=zero_open.HOOK if self.spec.options.zero_open else None,
                 xattr=self.spec.options.xattr,
+                image=image,
             )
             await stack.enter_async_context(self._mounted(operations))
             self._pusher = pusher = Pusher(version.manifest, version.reader, store_pages)
@@ -135,6 +140,8 @@ class Daemon:
         await serving.start(control.serve, self.spec.directory, self._answer, name="control")
         self.record = record = await trio.to_thread.run_sync(self._reveal)
         registry.write_record(self.spec.directory, record)
+        if record.tree_path is not None and self._pusher is not None:
+            await self._pusher.stop()  # an image has pages of its own, which can't be stored into
         self._touch()
         serving.start_soon(self._watch_users, name="users")
         log.info("%s is mounted at %s (pid %d)", record.label, record.target or record.fuse_path, record.pid)
@@ -143,11 +150,19 @@ class Daemon:
             os.write(descriptor, ready_line(record))
         os.close(descriptor)
 
+    def _image_of(self, version: OpenVersion) -> Image | None:
+        """The image that the kernel may be given; whether it takes it is seen later (reveal.py)."""
+        options = self.spec.options
+        if not (self._hidden and options.image) or options.xattr or self.spec.version.mode is Mode.NO_COPY:
+            return None
+        image = Image(version.manifest, version.files, self.spec.source)
+        return image if image.addresses.fits else None
+
     def _reveal(self) -> MountRecord:
         hook = zero_open.HOOK if self.spec.options.zero_open else None
         os.statvfs(self._fuse_path)  # after an answer the hook knows whether requests pass through it
         works = hook is not None and hook.may_answer_enosys(directory=False)
-        return reveal(self.spec, self._fuse_path, zero_open=works)
+        return reveal(self.spec, self._fuse_path, self._image, zero_open=works)
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -203,7 +218,7 @@ class Daemon:
             await trio.sleep(
                 LOOK_EVERY_S if self._linger_s is None else min(LOOK_EVERY_S, max(self._linger_s / 4, 0.1))
             )
-            here, elsewhere = await trio.to_thread.run_sync(uses, record.fuse_path, record.devices)
+            here, elsewhere = await trio.to_thread.run_sync(uses, record.own_paths, record.devices)
             if not self._hidden:
                 continue  # unmounting it is all that it takes: the kernel tells us
             if here or elsewhere:
@@ -225,10 +240,14 @@ class Daemon:
     def _detach(self) -> None:
         mounts = current()
         own = top_at(self._fuse_path, mounts)
+        tree_path = self.spec.directory / registry.TREE
         devices = self.record.devices if self.record is not None else frozenset({own.device} if own is not None else ())
-        for mounted in uses_of(self._fuse_path, devices, mounts):
+        for mounted in uses_of(frozenset({self._fuse_path, tree_path}), devices, mounts):
             with contextlib.suppress(OSError):
                 veil.detach(mounted.mountpoint)
+        if top_at(tree_path, mounts) is not None:
+            with contextlib.suppress(OSError):
+                veil.detach(tree_path)
         if own is not None and own.device in devices and own.is_fuse:
             with contextlib.suppress(OSError):
                 veil.detach(self._fuse_path)

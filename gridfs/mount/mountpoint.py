@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +117,19 @@ def refuse_other(path: Path, holds: str, wanted: str) -> None:
         raise Busy(f"{path} already holds {holds}", remedy=f"grid unmount {path}, or name another directory")
 
 
-def is_disconnected(path: Path) -> bool:
-    """Whether what is mounted at *path* is the remains of a daemon: statfs is never answered from a cache."""
+def is_disconnected(mounted: Mounted, mounts: Iterable[Mounted]) -> bool:
+    """Whether *mounted* is the remains of a daemon.
+
+    An image answers without its daemon, as far as the kernel has read it: there the FUSE mount that it lies in, which
+    has the same name, is asked.
+    """
+    if mounted.fstype != "erofs":
+        return _answers_not(mounted.mountpoint)
+    return all(_answers_not(other.mountpoint) for other in mounts if other.is_fuse and other.source == mounted.source)
+
+
+def _answers_not(path: Path) -> bool:
+    """Whether the file system at *path* has lost its daemon: statfs is never answered from a cache."""
     result: list[int | None] = []
 
     def probe() -> None:

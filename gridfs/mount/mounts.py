@@ -77,12 +77,15 @@ def top_at(mountpoint: Path, mounts: Iterable[Mounted]) -> Mounted | None:
     return found
 
 
-def uses_of(fuse_path: Path, devices: frozenset[str], mounts: Iterable[Mounted]) -> list[Mounted]:
-    """The mounts that show the file system of *devices*, or an overlay of *fuse_path*; not the one at *fuse_path*."""
-    lower = f"lowerdir={fuse_path}:"
+def uses_of(own: frozenset[Path], devices: frozenset[str], mounts: Iterable[Mounted]) -> list[Mounted]:
+    """The mounts that show the file systems of *devices*, or an overlay of what is at *own*; not those at *own*."""
+    lower = tuple(f"lowerdir={path}:" for path in own)
     return [
         mounted
         for mounted in mounts
-        if mounted.mountpoint != fuse_path
-        and (mounted.device in devices or (mounted.fstype == "overlay" and lower in mounted.super_options))
+        if mounted.mountpoint not in own
+        and (
+            mounted.device in devices
+            or (mounted.fstype == "overlay" and any(layer in mounted.super_options for layer in lower))
+        )
     ]

@@ -112,7 +112,8 @@ def _make_directory(path: str) -> None:
 
 def _attach(placement: Placement, empty: str, *, veil: bool) -> None:
     try:
-        show(placement.source, empty, placement.path, source_of(placement.label), veil=veil)
+        wanted = veil and not placement.is_image
+        show(placement.source, empty, placement.path, source_of(placement.label), veil=wanted)
     except OSError as error:
         raise InvalidInput(
             f"{placement.label} can't be mounted at {placement.path}: {error.strerror}",

@@ -33,13 +33,14 @@ KEYS, KEY = "keys", "key"
 class Served(LightRecord):
     """A living daemon that counts this run as a user from now on, seen from here."""
 
-    __slots__ = ("fuse_path", "label", "name", "version")
+    __slots__ = ("is_image", "label", "name", "shown_path", "version")
 
-    def __init__(self, name: str, version: int, fuse_path: str) -> None:
+    def __init__(self, name: str, version: int, shown_path: str, is_image: bool) -> None:
         self.name = name
         self.version = version
         self.label = f"{name}@{version}"
-        self.fuse_path = fuse_path
+        self.shown_path = shown_path
+        self.is_image = is_image
 
 
 def served(runtime: str, question: dict[str, str], name: str) -> Served | None:
@@ -68,15 +69,15 @@ def served(runtime: str, question: dict[str, str], name: str) -> Served | None:
 
 def _seen(answer: dict[str, str] | None) -> Served | None:
     """The daemon that answered, if it takes this run and its mount is the one that is seen here at its path."""
-    if not answer or "fuse_path" not in answer:
+    if not answer or "shown_path" not in answer:
         return None
     try:
-        device = os.stat(answer["fuse_path"]).st_dev
+        device = os.stat(answer["shown_path"]).st_dev
     except OSError:
         return None
-    if f"{os.major(device)}:{os.minor(device)}" != answer["fuse_device"]:
+    if f"{os.major(device)}:{os.minor(device)}" != answer["shown_device"]:
         return None  # started in another mount namespace
-    return Served(answer["name"], int(answer["version"]), answer["fuse_path"])
+    return Served(answer["name"], int(answer["version"]), answer["shown_path"], "is_image" in answer)
 
 
 class StartLock:

@@ -38,7 +38,7 @@ from gridfs.mount.mounts import Mounted, current, top_at, uses_of
 from gridfs.mount.spec import MountRecord, from_json, to_json
 from gridfs.mount.veil import SOURCE_PREFIX
 
-RECORD, ALIVE, HIDDEN, EMPTY = "record.json", "alive", "fuse", "empty"
+RECORD, ALIVE, HIDDEN, TREE, EMPTY = "record.json", "alive", "fuse", "tree", "empty"
 RECORD_LIMIT_BYTES = 1 << 20
 
 
@@ -68,7 +68,7 @@ def key_of(store: StoreSettings, version: Version, options: MountOptions, owner:
         [version.name, version.version, version.manifest_sha256],
         [owner.uid, owner.gid, owner.job],
         [options.allow_other, options.uid, options.gid, options.umask, options.file_mode, options.dir_mode],
-        [options.xattr, options.zero_open, sorted(options.extra)],
+        [options.xattr, options.zero_open, options.image, sorted(options.extra)],
     ]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     return f"{version.name}-{version.version}-{digest[:12]}"
@@ -105,6 +105,7 @@ class Registry:
                 number += 1
                 continue
             (directory / HIDDEN).mkdir(0o700)
+            (directory / TREE).mkdir(0o700)
             (directory / EMPTY).mkdir(0o755)
             return directory.name
 
@@ -159,11 +160,13 @@ class Registry:
         record = self.record(mount_id)
         fuse_path = record.fuse_path if record is not None else directory / HIDDEN
         mounts = current()
-        left = uses_of(fuse_path, record.devices if record is not None else frozenset(), mounts)
+        own = frozenset({fuse_path, directory / TREE})
+        left = uses_of(own, record.devices if record is not None else frozenset(), mounts)
+        tree = top_at(directory / TREE, mounts)
         hidden = top_at(fuse_path, mounts)
         if hidden is not None and hidden.is_fuse and hidden.source.startswith(SOURCE_PREFIX):
             abort(hidden.device)  # a dead daemon's, as long as this mount of it stands
-        for mounted in [*left, *([hidden] if hidden is not None else [])]:
+        for mounted in [*left, *(mounted for mounted in (tree, hidden) if mounted is not None)]:
             if mounted.source.startswith(SOURCE_PREFIX):
                 detach(mounted.mountpoint)
         if record is not None and record.target_made:
@@ -211,7 +214,7 @@ def remove_directory(directory: Path) -> None:
     """Removes a mount's directory. Whatever else lies in it stays, and so does what is still mounted."""
     for name in (RECORD, f"{RECORD}.new", CONTROL, ALIVE):
         (directory / name).unlink(missing_ok=True)
-    for path in (directory / HIDDEN, directory / EMPTY, directory):
+    for path in (directory / HIDDEN, directory / TREE, directory / EMPTY, directory):
         with contextlib.suppress(OSError):
             path.rmdir()
 

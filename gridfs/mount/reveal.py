@@ -5,22 +5,27 @@ Asks the mount for things, so it runs in a worker thread of the daemon, whose ev
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gridfs.errors import Unsupported
+from gridfs.image import Image
 from gridfs.mount import kernel, registry, veil
 from gridfs.mount.handed_in import NOT_OURS, descriptor_of
 from gridfs.mount.mounts import current, top_at
 from gridfs.mount.spec import MountRecord, MountSpec
 
+log = logging.getLogger("gridfs.mount")
 
-def reveal(spec: MountSpec, fuse_path: Path, *, zero_open: bool) -> MountRecord:
+
+def reveal(spec: MountSpec, fuse_path: Path, image: Image | None, *, zero_open: bool) -> MountRecord:
     """Shows what is mounted at *fuse_path* at the target, unless it is there already; what the mount then is.
 
-    Raises Unsupported when it can't be shown.
+    With an *image* the kernel mounts that, if it can. Raises Unsupported when nothing can be shown.
     """
+    tree_path = None
     if descriptor_of(fuse_path) is not None:
         device = veil_device = None
         read_ahead = max_background = veiled = NOT_OURS
@@ -31,7 +36,14 @@ def reveal(spec: MountSpec, fuse_path: Path, *, zero_open: bool) -> MountRecord:
         device = mounted.device
         read_ahead = str(kernel.set_read_ahead(device))
         max_background = str(kernel.set_max_background(device, spec.directory / registry.EMPTY))
-        veiled, veil_device = _show(spec, fuse_path)
+        refused = veil.refusal(spec.options)
+        before = kernel.bdis()
+        if image is not None and refused is None and _mount_image(spec, fuse_path, image):
+            tree_path = spec.directory / registry.TREE
+            read_ahead = str(kernel.set_image_read_ahead(before))
+            veiled, veil_device = veil.IMAGE, _show_image(spec, tree_path)
+        else:
+            veiled, veil_device = _show(spec, fuse_path, refused)
     return MountRecord(
         mount_id=spec.mount_id,
         name=spec.version.name,
@@ -48,6 +60,7 @@ def reveal(spec: MountSpec, fuse_path: Path, *, zero_open: bool) -> MountRecord:
         veil_device=veil_device,
         zero_open=zero_open,
         veil=veiled,
+        tree_path=tree_path,
         read_ahead=read_ahead,
         max_background=max_background,
         cache_directory=spec.cache.directory,
@@ -56,18 +69,40 @@ def reveal(spec: MountSpec, fuse_path: Path, *, zero_open: bool) -> MountRecord:
     )
 
 
-def _show(spec: MountSpec, fuse_path: Path) -> tuple[str, str | None]:
+def _mount_image(spec: MountSpec, fuse_path: Path, image: Image) -> bool:
+    image.offered = True
+    try:
+        veil.mount_image(fuse_path, spec.directory / registry.TREE, spec.source)
+    except OSError as error:
+        log.info("%s is not mounted as an image: %s", spec.source, error.strerror)
+        return False
+    finally:
+        image.offered = False
+    return True
+
+
+def _show_image(spec: MountSpec, tree_path: Path) -> str | None:
+    """The image's device, once it is seen at the target too."""
+    if spec.target is not None:
+        try:
+            veil.bind(tree_path, spec.target)
+        except OSError as error:
+            raise Unsupported(f"{spec.target} can't be mounted on: {error.strerror}") from error
+    top = top_at(tree_path, current())
+    return top.device if top is not None else None
+
+
+def _show(spec: MountSpec, fuse_path: Path, refusal: str | None) -> tuple[str, str | None]:
     """Whether there is a veil now, or why not; and its device."""
     if spec.target is None:
         return "off: each run has its own", None
     if spec.target == fuse_path:
         return "off: only root may mount one", None
-    refusal = veil.refusal(spec.options)
     try:
         shown = veil.show(fuse_path, spec.directory / registry.EMPTY, spec.target, spec.source, veil=refusal is None)
     except OSError as error:
         raise Unsupported(f"{spec.target} can't be mounted on: {error.strerror}") from error
-    if shown != veil.VEIL_ON:
+    if shown != veil.OVERLAY:
         return refusal or shown, None
     top = top_at(spec.target, current())
     return shown, top.device if top is not None else None

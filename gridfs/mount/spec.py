@@ -68,10 +68,12 @@ class MountRecord:
     fuse_device: str
     """`major:minor` in mountinfo."""
     veil_device: str | None
-    """The overlay's, when there is one."""
+    """The image's or the overlay's, when there is one."""
     zero_open: bool
     veil: str
-    """`on`, or why not."""
+    """`image`, `overlay`, or why none."""
+    tree_path: Path | None
+    """Where the image is mounted, below the registry; None without one."""
     read_ahead: str
     """Its size, and why it is no larger if it is smaller than asked for."""
     max_background: str
@@ -82,6 +84,21 @@ class MountRecord:
     @property
     def label(self) -> str:
         return f"{self.name}@{self.version}"
+
+    @property
+    def shown_path(self) -> Path:
+        """What is attached elsewhere: the image when there is one, else the FUSE mount."""
+        return self.tree_path or self.fuse_path
+
+    @property
+    def shown_device(self) -> str:
+        """`major:minor` of what is at shown_path."""
+        return self.fuse_device if self.tree_path is None or self.veil_device is None else self.veil_device
+
+    @property
+    def own_paths(self) -> frozenset[Path]:
+        """The daemon's own mounts, which are nobody's use of it."""
+        return frozenset(path for path in (self.fuse_path, self.tree_path) if path is not None)
 
     @property
     def devices(self) -> frozenset[str]:

@@ -45,13 +45,13 @@ def may_release(use: Use) -> bool:
     return not use.visible_elsewhere and use.idle_s >= use.linger_s
 
 
-def uses(fuse_path: Path, devices: frozenset[str]) -> tuple[bool, bool]:
+def uses(own: frozenset[Path], devices: frozenset[str]) -> tuple[bool, bool]:
     """Whether the file system is visible in this mount namespace, and in any other that may be looked into."""
-    return bool(uses_of(fuse_path, devices, current())), any(others_with(fuse_path, devices))
+    return bool(uses_of(own, devices, current())), any(others_with(own, devices))
 
 
-def others_with(fuse_path: Path, devices: frozenset[str]) -> Iterator[Holder]:
+def others_with(own: frozenset[Path], devices: frozenset[str]) -> Iterator[Holder]:
     """The first process of each other mount namespace in which the file system is visible: of a run, its command."""
     for pid, mounts in in_each_namespace(but_own=True):
-        for mounted in uses_of(fuse_path, devices, mounts)[:1]:
+        for mounted in uses_of(own, devices, mounts)[:1]:
             yield Holder(pid, command_of(Path("/proc", str(pid))), str(mounted.mountpoint))

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     Place = str | os.PathLike[str]
 
 SOURCE_PREFIX = "gridfs:"
-VEIL_ON = "on"
+IMAGE, OVERLAY = "image", "overlay"
+"""What people see; anything else says why it is the FUSE mount itself."""
 
 _VEIL_FLAGS = MountFlag.RDONLY | MountFlag.NOSUID | MountFlag.NODEV
 
@@ -48,7 +49,7 @@ def refusal(options: MountOptions) -> str | None:
 
 
 def show(fuse_path: Place, empty: Place, target: Place, source: str, *, veil: bool) -> str:
-    """Mounts what is at *fuse_path* at *target* too, in the way that is allowed; `on`, or why there is no veil.
+    """Mounts what is at *fuse_path* at *target* too, in the way that is allowed; OVERLAY, or why there is no veil.
 
     Asks the file system for attributes: the daemon that serves it calls this from a worker thread. Raises OSError.
     """
@@ -69,9 +70,35 @@ def show(fuse_path: Place, empty: Place, target: Place, source: str, *, veil: bo
             except OSError as error:
                 reason = f"off: overlayfs is refused ({error.strerror})"
             else:
-                return VEIL_ON
+                return OVERLAY
     bind(fuse_path, target)
     return reason
+
+
+def mount_image(fuse_path: Place, tree: Place, source: str) -> None:
+    """Mounts the image that is the file *source* in the root of the FUSE mount at *fuse_path*, at *tree*.
+
+    The kernel calls a mount what its image was opened as, so the file is opened by its name alone, in a thread with a
+    working directory of its own. Raises OSError: ENODEV without EROFS, ENOTBLK where it wants a device (before 6.12),
+    EINVAL where it can't read past the FUSE mount's own page cache.
+    """
+    import threading  # no run needs it
+
+    failures: list[OSError] = []
+
+    def act() -> None:
+        try:
+            syscalls.unshare(syscalls.CLONE_FS)
+            os.chdir(fuse_path)
+            syscalls.mount(source, tree, "erofs", _VEIL_FLAGS, "directio")
+        except OSError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=act, name="mount image")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
 
 
 def bind(visible: Place, target: Place) -> None:

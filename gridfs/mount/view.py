@@ -45,14 +45,16 @@ DATASTORES = "/datastores"
 class Placement(LightRecord):
     """One datastore of a run: what the user called it, where it is to appear, and the mount that shows it."""
 
-    __slots__ = ("label", "path", "source")
+    __slots__ = ("is_image", "label", "path", "source")
 
-    def __init__(self, label: str, path: str, source: str) -> None:
+    def __init__(self, label: str, path: str, source: str, is_image: bool = False) -> None:
         self.label = label
         """As in messages: `imagenet@2`."""
         self.path = path
         self.source = source
         """The daemon's own mountpoint on this node."""
+        self.is_image = is_image
+        """What is mounted there needs no veil."""
 
 
 class Rebuilt(LightRecord):

@@ -198,13 +198,15 @@ class Reader:
         self._count_read(part, view.nbytes, byte_range.stop)
         return view
 
-    async def read(self, obj: ObjectRecord, byte_range: ByteRange) -> Buffer:
+    async def read(self, obj: ObjectRecord, byte_range: ByteRange, reach: ByteRange | None = None) -> Buffer:
         """The bytes of *byte_range*, which lies inside the object.
+
+        *reach* holds it, and is what its reader will ask for next: fetched with it, and seen as one read.
 
         Raises GridfsError: what the store raised, IntegrityError, ReadTimeout after the deadline of `ReaderSettings`.
         """
-        run = blocks_of(byte_range, self._block_size_bytes)
-        if not run.block_count:
+        run = blocks_of(reach or byte_range, self._block_size_bytes)
+        if byte_range.stop <= byte_range.start:
             return b""
         self._reads_waited += 1
         known = all(self._fetcher.known(obj, block) for block in range(run.first, run.stop))
@@ -222,7 +224,8 @@ class Reader:
             for piece in pieces:
                 stop = min(byte_range.stop, piece.run.stop * self._block_size_bytes)
                 start = max(byte_range.start, piece.run.first * self._block_size_bytes)
-                self._count_read(piece.part, stop - start, stop)
+                if stop > start:
+                    self._count_read(piece.part, stop - start, stop)
             return slice_of(pieces, byte_range)
         raise ReadTimeout(
             f"bytes {byte_range.start} to {byte_range.stop} of {obj.key} did not come within {self._timeout_s:g} s",

@@ -1,0 +1,308 @@
+"""A version as an EROFS image that exists nowhere: each block is made from the manifest when the kernel asks for it.
+
+The daemon shows the image as one file in its hidden FUSE mount, and the kernel mounts that file. From then on names,
+attributes, permissions and open() are the kernel's own, as on a local disk, and the daemon hears of nothing but READs:
+of a block with 64 inodes, of a block of a directory, of bytes of a file. The pages of what was read are EROFS's, which
+are as cheap as ext4's (docs/decisions/image.md has the measurements).
+
+Where everything lies follows from an entry's inode, or from its place on the tape, so nothing is computed beforehand,
+and a mount is ready at once whatever its size. Addresses cost nothing, and most name no block that is ever read:
+
+    superblock     block 0
+    inodes         64 in a block, in the order of the manifest
+    directories    the block with the number of its first child, and those behind it: as many as children at most
+    empty ones     one block for each inode
+    small files    64 blocks for each inode; also the targets of symbolic links
+    large files    by their place on the tape, spread by a 64th, so that no two share a block
+
+    16 TiB in all, which is EROFS's limit for one file; a version that needs more has no image (`fits`).
+"""
+
+from __future__ import annotations
+
+import stat
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+from cachetools import LRUCache
+
+from gridfs import erofs
+from gridfs.erofs import BLOCK_BITS, BLOCK_BYTES, INODE_BYTES
+from gridfs.errors import IntegrityError, InvalidInput
+from gridfs.manifest.schema import ManifestInfo
+from gridfs.model import ROOT_INODE, Buffer, Entry, Kind, ObjectRecord
+from gridfs.vfs import FileSystem
+
+INODE = 1 << 62
+"""The image's own inode in the FUSE mount; the manifest counts from 1."""
+
+SLOT_BLOCKS = 64
+SMALL_BYTES = SLOT_BLOCKS << BLOCK_BITS
+
+_INODES_PER_BLOCK = BLOCK_BYTES // INODE_BYTES
+_NID = INODE_BYTES // erofs.NODE_UNIT_BYTES
+_KINDS = {Kind.FILE: erofs.FILE, Kind.DIRECTORY: erofs.DIRECTORY, Kind.SYMLINK: erofs.SYMLINK}
+
+_DIRECTORIES_KEPT = 4096
+_OBJECTS_KEPT = 256
+
+
+class Node(NamedTuple):
+    """What an inode is made from: columns of the manifest's entry."""
+
+    inode: int
+    kind: int
+    mode: int
+    size: int
+    mtime_ns: int
+    object: int | None
+    offset: int | None
+    first_child: int | None
+    child_count: int | None
+
+
+class Nodes(Protocol):
+    """What is asked of a manifest, besides what the file system asks."""
+
+    info: ManifestInfo
+
+    def nodes(self, first: int, stop: int) -> Iterable[tuple[object, ...]]: ...
+    def names(self, first: int, stop: int) -> Iterable[tuple[int, bytes, int]]: ...
+    def rank(self, directory: Entry, name: bytes) -> int: ...
+    def entry(self, inode: int) -> Entry | None: ...
+    def object(self, number: int) -> ObjectRecord: ...
+    def object_at_block(self, block: int) -> ObjectRecord: ...
+    def entries_of_object(self, number: int) -> Iterator[Entry]: ...
+
+
+class Addresses:
+    """Which block is whose: arithmetic alone. All addresses are in blocks of 4 KiB."""
+
+    def __init__(self, info: ManifestInfo) -> None:
+        entry_count = info.entry_count
+        self.per_block = erofs.records_per_block(info.longest_name_bytes or erofs.NAME_LIMIT_BYTES)
+        """Entries in a directory's block."""
+        self.inodes = 1
+        self.directories = self.inodes + entry_count // _INODES_PER_BLOCK + 1
+        self.empty = self.directories + entry_count + 1
+        self.small = self.empty + entry_count + 1
+        self.large = self.small + SLOT_BLOCKS * (entry_count + 1)
+        self.end = self.large + self._spread(info.block_count * info.block_size_bytes) + 1
+
+    @property
+    def fits(self) -> bool:
+        """Whether every address can be said."""
+        return self.end < erofs.ADDRESS_LIMIT
+
+    def directory_blocks(self, child_count: int) -> int:
+        """Blocks of a directory: with `.` and `..`, and never more than it has children, if it has any."""
+        return -(-(child_count + 2) // self.per_block)
+
+    def of_directory(self, inode: int, first_child: int | None) -> int:
+        return self.empty + inode if first_child is None else self.directories + first_child
+
+    def of_small(self, inode: int) -> int:
+        """Of a file up to SMALL_BYTES, or a link's target."""
+        return self.small + SLOT_BLOCKS * inode
+
+    def of_large(self, tape_byte: int) -> int:
+        """Of a file above SMALL_BYTES that begins at this byte of the tape."""
+        return self.large + self._spread(tape_byte)
+
+    def last_beginning(self, block: int) -> int:
+        """The last byte of the tape at which a large file can begin that has *block*."""
+        return ((block - self.large + 1) * SMALL_BYTES - 1) // (SLOT_BLOCKS + 1)
+
+    @staticmethod
+    def _spread(tape_byte: int) -> int:
+        # A file gets one block more for each 64, which is room for its ends: both may lie inside a block.
+        return tape_byte * (SLOT_BLOCKS + 1) // SMALL_BYTES
+
+
+class _Directory(NamedTuple):
+    """What its blocks are made from."""
+
+    inode: int
+    parent: int
+    first_child: int
+    child_count: int
+    dot: int
+    """How many names come before `.` in byte order."""
+    dot_dot: int
+
+
+class Image:
+    """The bytes of the image. Used from one thread."""
+
+    def __init__(self, manifest: Nodes, files: FileSystem, name: str) -> None:
+        self.name = name.encode("utf-8", "surrogateescape")
+        """Of its file in the root of the FUSE mount: where the kernel says what is mounted, it shows this."""
+        self.addresses = Addresses(manifest.info)
+        self.size_bytes = self.addresses.end << BLOCK_BITS
+        self.offered = False
+        """Whether a LOOKUP finds it: while it is being mounted."""
+        self._manifest = manifest
+        self._files = files
+        self._block_size_bytes = manifest.info.block_size_bytes
+        self._directories: LRUCache[int, _Directory] = LRUCache(_DIRECTORIES_KEPT)
+        self._first_blocks: LRUCache[int, int] = LRUCache(_OBJECTS_KEPT)
+        self._large: LRUCache[int, tuple[list[int], list[int]]] = LRUCache(_OBJECTS_KEPT)
+
+    async def read(self, offset: int, size_bytes: int) -> Buffer:
+        """Bytes of the image, all of them: behind a file's end come zeros, since EROFS takes a short answer for EIO."""
+        block = offset >> BLOCK_BITS
+        if block < self.addresses.small:
+            return self._metadata(offset, size_bytes)
+        content = await self._content(block, offset, size_bytes)
+        lacking_bytes = size_bytes - len(content)
+        return b"".join((content, bytes(lacking_bytes))) if lacking_bytes else content
+
+    async def _content(self, block: int, offset: int, size_bytes: int) -> Buffer:
+        """Bytes of the file that has *block*; fewer where it ends."""
+        addresses = self.addresses
+        if block >= addresses.large:
+            inode, first = self._large_file(block)
+            return await self._files.read(inode, offset - (first << BLOCK_BITS), size_bytes)
+        inode, inside = divmod(offset - (addresses.small << BLOCK_BITS), SMALL_BYTES)
+        try:
+            return await self._files.read(inode, inside, size_bytes, whole=True)
+        except InvalidInput:
+            return self._files.readlink(inode)[inside : inside + size_bytes]
+
+    def _metadata(self, offset: int, size_bytes: int) -> bytes:
+        block = offset >> BLOCK_BITS
+        stop = offset + size_bytes
+        blocks = b"".join([self._block(number) for number in range(block, ((stop - 1) >> BLOCK_BITS) + 1)])
+        begin = offset - (block << BLOCK_BITS)
+        return blocks[begin : begin + size_bytes]
+
+    def _block(self, number: int) -> bytes:
+        """One block of metadata; zeros where nothing lies."""
+        addresses = self.addresses
+        if number >= addresses.small:
+            return bytes(BLOCK_BYTES)
+        if number >= addresses.empty:
+            return self._empty_directory(number - addresses.empty)
+        if number >= addresses.directories:
+            return self._directory_block(number - addresses.directories)
+        if number >= addresses.inodes:
+            return self._inodes((number - addresses.inodes) * _INODES_PER_BLOCK)
+        volume = self._files.volume
+        return erofs.superblock(
+            root_nid=_NID * ROOT_INODE,
+            entry_count=volume.entry_count,
+            content_blocks=volume.block_count,
+            inodes_at=addresses.inodes,
+        )
+
+    def _inodes(self, first: int) -> bytes:
+        view, addresses = self._files.view, self.addresses
+        made = []
+        for row in self._manifest.nodes(first, first + _INODES_PER_BLOCK):
+            node = Node._make(row)
+            size = node.size
+            if node.kind == Kind.DIRECTORY:
+                children = node.child_count or 0
+                block = addresses.of_directory(node.inode, node.first_child if children else None)
+                size = addresses.directory_blocks(children) << BLOCK_BITS
+            elif size <= SMALL_BYTES:
+                block = addresses.of_small(node.inode)
+            else:
+                block = addresses.of_large(self._tape_byte(node.object, node.offset))
+            mode = view.mode_of(node)
+            made.append(erofs.inode(mode, size, block, node.inode, view.uid, view.gid, node.mtime_ns))
+        if not first:
+            made.insert(0, bytes(INODE_BYTES))  # inodes count from 1
+        return b"".join(made).ljust(BLOCK_BYTES, b"\0")
+
+    def _tape_byte(self, number: int | None, offset: int | None) -> int:
+        if number is None or offset is None:
+            raise IntegrityError("the manifest has a file with bytes and no object that holds them")
+        first_block = self._first_blocks.get(number)
+        if first_block is None:
+            first_block = self._first_blocks[number] = self._manifest.object(number).first_block
+        return first_block * self._block_size_bytes + offset
+
+    def _empty_directory(self, inode: int) -> bytes:
+        entry = self._manifest.entry(inode)
+        if entry is None or entry.kind != Kind.DIRECTORY:
+            return bytes(BLOCK_BYTES)
+        return erofs.directory_block(
+            [
+                (b".", _NID * inode, erofs.DIRECTORY),
+                (b"..", _NID * entry.parent, erofs.DIRECTORY),
+            ]
+        )
+
+    def _directory_block(self, child: int) -> bytes:
+        """The block at the address that belongs to the child of this inode; of the directory that it is in."""
+        directory = self._directory_of(child)
+        if directory is None:
+            return bytes(BLOCK_BYTES)
+        per_block = self.addresses.per_block
+        first = (child - directory.first_child) * per_block
+        stop = min(first + per_block, directory.child_count + 2)
+        if first >= stop:
+            return bytes(BLOCK_BYTES)
+        dots = {
+            directory.dot: (b".", _NID * directory.inode, erofs.DIRECTORY),
+            directory.dot_dot: (b"..", _NID * directory.parent, erofs.DIRECTORY),
+        }
+        before = (first > directory.dot) + (first > directory.dot_dot)
+        within = sum(first <= place < stop for place in dots)
+        begin = directory.first_child + first - before
+        rows = self._manifest.names(begin, begin + stop - first - within)
+        entries = [(name, _NID * inode, _KINDS[kind]) for inode, name, kind in rows]  # type: ignore[index]
+        for place in sorted(dots):
+            if first <= place < stop:
+                entries.insert(place - first, dots[place])
+        return erofs.directory_block(entries)
+
+    def _directory_of(self, child: int) -> _Directory | None:
+        found = self._directories.get(child)
+        if found is not None:
+            return found
+        entry = self._manifest.entry(child)
+        parent = self._manifest.entry(entry.parent) if entry is not None and entry.inode != ROOT_INODE else None
+        if parent is None or parent.first_child is None or parent.child_count is None:
+            return None
+        found = self._directories.get(parent.first_child)
+        if found is None:
+            found = _Directory(
+                inode=parent.inode,
+                parent=parent.parent,
+                first_child=parent.first_child,
+                child_count=parent.child_count,
+                dot=self._manifest.rank(parent, b"."),
+                dot_dot=self._manifest.rank(parent, b"..") + 1,
+            )
+            self._directories[parent.first_child] = found
+        return found
+
+    def _large_file(self, block: int) -> tuple[int, int]:
+        """The inode of the large file that has *block*, and its first block."""
+        tape_block = self.addresses.last_beginning(block) // self._block_size_bytes
+        tape_block = min(tape_block, self._manifest.info.block_count - 1)
+        while tape_block >= 0:
+            obj = self._manifest.object_at_block(tape_block)
+            firsts, inodes = self._large_files(obj)
+            index = bisect_right(firsts, block) - 1
+            if index >= 0:
+                return inodes[index], firsts[index]
+            tape_block = obj.first_block - 1
+        raise IntegrityError(f"block {block} of the image is in no file")
+
+    def _large_files(self, obj: ObjectRecord) -> tuple[list[int], list[int]]:
+        """First blocks of the large files of an object, ascending, and their inodes."""
+        found = self._large.get(obj.number)
+        if found is None:
+            begin = obj.first_block * self._block_size_bytes
+            large = [entry for entry in self._manifest.entries_of_object(obj.number) if entry.size > SMALL_BYTES]
+            firsts = [self.addresses.of_large(begin + (entry.offset or 0)) for entry in large]
+            found = self._large[obj.number] = firsts, [entry.inode for entry in large]
+        return found
+
+
+FILE_MODE = stat.S_IFREG | 0o400
+"""Of the image's own file."""
