@@ -48,6 +48,7 @@ from gridfs.mount.syscalls import may_mount
 from gridfs.mount.systemd import notify
 from gridfs.mount.users import Use, may_release, uses
 from gridfs.observe import Counters, Incidents, set_up_logging
+from gridfs.turns import Turns
 from gridfs.vfs_push import Pusher
 
 import pyfuse3  # isort: skip
@@ -101,6 +102,7 @@ class Daemon:
                 serving.start_soon(pusher.run, name="push")
                 serving.start_soon(self._end_by_signal, name="signals")
                 serving.start_soon(self._become_ready, serving, descriptor, reports, name="start")
+                pyfuse3.trio = Turns()  # type: ignore[attr-defined]  # as its own asyncio support does
                 await pyfuse3.main(max_tasks=MAX_TASKS)
                 serving.cancel_scope.cancel()
 

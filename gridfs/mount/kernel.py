@@ -14,8 +14,9 @@ from gridfs.mount import syscalls
 from gridfs.mount.syscalls import MountFlag, UmountFlag
 
 READ_AHEAD_KIB = 4096
-MAX_BACKGROUND = 64
-"""Requests of read-ahead in flight (mountpoint-s3's value; the kernel's default is 12)."""
+MAX_BACKGROUND = 512
+"""Requests in flight that nobody waits for in the kernel: of read-ahead (mountpoint-s3 has 64, the kernel's default is
+12), and all of an image's for bytes. Half of what the daemon takes at once, so that names never wait for bytes."""
 
 
 @dataclass(frozen=True, slots=True)

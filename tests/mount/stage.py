@@ -18,15 +18,23 @@ from gridfs.create.request import CreateRequest
 from gridfs.model import Version
 from gridfs.mount import client
 from gridfs.mount.client import MountRequest, MountStatus
+from gridfs.mount.mounts import current, top_at
 from gridfs.mount.spec import MountRecord
 from gridfs.store.stack import open_store
 
 MODES = {
-    "veil": MountOptions(allow_other=True),
+    "image": MountOptions(allow_other=True),
+    "veil": MountOptions(allow_other=True, image=False),
     "bare": MountOptions(allow_other=True, veil=False),
     "asked": MountOptions(allow_other=True, veil=False, zero_open=False),
 }
-"""Zero-message open below the veil; without the veil; and every open() asked of the daemon."""
+"""As an image; zero-message open below an overlay; without that; and every open() asked of the daemon."""
+
+
+def is_image(mount: Path) -> bool:
+    """Whether the kernel reads what is at *mount* as an image: some answers are then EROFS's and not the daemon's."""
+    shown = top_at(mount, current())
+    return shown is not None and shown.fstype == "erofs"
 
 
 @dataclass
@@ -50,7 +58,7 @@ class Stage:
         return trio.run(work)
 
     def request(self, version: Version, path: Path | None, options: MountOptions | None = None) -> MountRequest:
-        return MountRequest(self.store, version, CacheSettings(self.paths.cache), options or MODES["veil"], path)
+        return MountRequest(self.store, version, CacheSettings(self.paths.cache), options or MODES["image"], path)
 
     def mount(self, version: Version, path: Path, options: MountOptions | None = None) -> Path:
         path.mkdir(exist_ok=True)
