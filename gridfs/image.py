@@ -2,20 +2,21 @@
 
 The daemon shows the image as one file in its hidden FUSE mount, and the kernel mounts that file. From then on names,
 attributes, permissions and open() are the kernel's own, as on a local disk, and the daemon hears of nothing but READs:
-of a block with 64 inodes, of a block of a directory, of bytes of a file. The pages of what was read are EROFS's, which
+of a block with 42 inodes, of a block of a directory, of bytes of a file. The pages of what was read are EROFS's, which
 are as cheap as ext4's (docs/decisions/image.md has the measurements).
 
 Where everything lies follows from an entry's inode, or from its place on the tape, so nothing is computed beforehand,
 and a mount is ready at once whatever its size. Addresses cost nothing, and most name no block that is ever read:
 
     superblock     block 0
-    inodes         64 in a block, in the order of the manifest
+    inodes         42 in a block, in the order of the manifest
     directories    the block with the number of its first child, and those behind it: as many as children at most
-    empty ones     one block for each inode
-    small files    64 blocks for each inode; also the targets of symbolic links
+    others         one block for each inode, used by empty directories and by the targets of symbolic links
+    small files    64 blocks for each inode
     large files    by their place on the tape, spread by a 64th, so that no two share a block
 
-    16 TiB in all, which is EROFS's limit for one file; a version that needs more has no image (`fits`).
+    8 TiB in all, which is EROFS's limit for a file of one address; a version that needs more has no image, nor one of
+    large files (`pays`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from cachetools import LRUCache
 
 from gridfs import erofs
 from gridfs.erofs import BLOCK_BITS, BLOCK_BYTES, INODE_BYTES
-from gridfs.errors import IntegrityError, InvalidInput
+from gridfs.errors import IntegrityError
 from gridfs.manifest.schema import ManifestInfo
 from gridfs.model import ROOT_INODE, Buffer, Entry, Kind, ObjectRecord
 from gridfs.vfs import FileSystem
@@ -38,10 +39,16 @@ INODE = 1 << 62
 """The image's own inode in the FUSE mount; the manifest counts from 1."""
 
 SLOT_BLOCKS = 64
+PROBED_BLOCKS = (16 << 20) >> BLOCK_BITS
+"""At the beginning and the end of the image, kept free of files: who meets a new block device (udev) looks there for
+signatures, and shall not cause a fetch."""
+
+LARGEST_MEAN_FILE_BYTES = 4 << 20
+"""Of a version that is shown as an image. What it saves is saved for each file; bytes come a little faster without."""
+
 SMALL_BYTES = SLOT_BLOCKS << BLOCK_BITS
 
 _INODES_PER_BLOCK = BLOCK_BYTES // INODE_BYTES
-_NID = INODE_BYTES // erofs.NODE_UNIT_BYTES
 _KINDS = {Kind.FILE: erofs.FILE, Kind.DIRECTORY: erofs.DIRECTORY, Kind.SYMLINK: erofs.SYMLINK}
 
 _DIRECTORIES_KEPT = 4096
@@ -85,25 +92,34 @@ class Addresses:
         """Entries in a directory's block."""
         self.inodes = 1
         self.directories = self.inodes + entry_count // _INODES_PER_BLOCK + 1
-        self.empty = self.directories + entry_count + 1
-        self.small = self.empty + entry_count + 1
+        self.others = self.directories + entry_count + 1
+        self.small = max(self.others + entry_count + 1, PROBED_BLOCKS)
         self.large = self.small + SLOT_BLOCKS * (entry_count + 1)
-        self.end = self.large + self._spread(info.block_count * info.block_size_bytes) + 1
+        self.behind = self.large + self._spread(info.block_count * info.block_size_bytes) + 1
+        self.end = self.behind + PROBED_BLOCKS
+
+    @property
+    def metadata_bytes(self) -> int:
+        """Where content begins."""
+        return self.small << BLOCK_BITS
 
     @property
     def fits(self) -> bool:
         """Whether every address can be said."""
-        return self.end < erofs.ADDRESS_LIMIT
+        return self.end << BLOCK_BITS <= erofs.FILE_LIMIT_BYTES
 
     def directory_blocks(self, child_count: int) -> int:
         """Blocks of a directory: with `.` and `..`, and never more than it has children, if it has any."""
         return -(-(child_count + 2) // self.per_block)
 
     def of_directory(self, inode: int, first_child: int | None) -> int:
-        return self.empty + inode if first_child is None else self.directories + first_child
+        return self.others + inode if first_child is None else self.directories + first_child
+
+    def of_link(self, inode: int) -> int:
+        return self.others + inode
 
     def of_small(self, inode: int) -> int:
-        """Of a file up to SMALL_BYTES, or a link's target."""
+        """Of a file up to SMALL_BYTES."""
         return self.small + SLOT_BLOCKS * inode
 
     def of_large(self, tape_byte: int) -> int:
@@ -118,6 +134,18 @@ class Addresses:
     def _spread(tape_byte: int) -> int:
         # A file gets one block more for each 64, which is room for its ends: both may lie inside a block.
         return tape_byte * (SLOT_BLOCKS + 1) // SMALL_BYTES
+
+
+def nid_of(inode: int) -> int:
+    """What EROFS calls an inode, and shows as st_ino: where it lies, in units of 32 bytes."""
+    block, place = divmod(inode, _INODES_PER_BLOCK)
+    return (block * BLOCK_BYTES + place * INODE_BYTES) // erofs.NODE_UNIT_BYTES
+
+
+def pays(info: ManifestInfo) -> bool:
+    """Whether a version is better shown as an image."""
+    mean_file_bytes = info.total_bytes // max(1, info.file_count)
+    return mean_file_bytes <= LARGEST_MEAN_FILE_BYTES and Addresses(info).fits
 
 
 class _Directory(NamedTuple):
@@ -142,6 +170,8 @@ class Image:
         self.size_bytes = self.addresses.end << BLOCK_BITS
         self.offered = False
         """Whether a LOOKUP finds it: while it is being mounted."""
+        self.has_two_devices = False
+        """Whether the kernel is to have metadata and content on a device each."""
         self._manifest = manifest
         self._files = files
         self._block_size_bytes = manifest.info.block_size_bytes
@@ -154,6 +184,8 @@ class Image:
         block = offset >> BLOCK_BITS
         if block < self.addresses.small:
             return self._metadata(offset, size_bytes)
+        if block >= self.addresses.behind:
+            return bytes(size_bytes)
         content = await self._content(block, offset, size_bytes)
         lacking_bytes = size_bytes - len(content)
         return b"".join((content, bytes(lacking_bytes))) if lacking_bytes else content
@@ -165,10 +197,7 @@ class Image:
             inode, first = self._large_file(block)
             return await self._files.read(inode, offset - (first << BLOCK_BITS), size_bytes)
         inode, inside = divmod(offset - (addresses.small << BLOCK_BITS), SMALL_BYTES)
-        try:
-            return await self._files.read(inode, inside, size_bytes, whole=True)
-        except InvalidInput:
-            return self._files.readlink(inode)[inside : inside + size_bytes]
+        return await self._files.read(inode, inside, size_bytes, whole=True)
 
     def _metadata(self, offset: int, size_bytes: int) -> bytes:
         block = offset >> BLOCK_BITS
@@ -182,36 +211,43 @@ class Image:
         addresses = self.addresses
         if number >= addresses.small:
             return bytes(BLOCK_BYTES)
-        if number >= addresses.empty:
-            return self._empty_directory(number - addresses.empty)
+        if number >= addresses.others:
+            return self._other(number - addresses.others)
         if number >= addresses.directories:
             return self._directory_block(number - addresses.directories)
         if number >= addresses.inodes:
             return self._inodes((number - addresses.inodes) * _INODES_PER_BLOCK)
         volume = self._files.volume
         return erofs.superblock(
-            root_nid=_NID * ROOT_INODE,
+            root_nid=nid_of(ROOT_INODE),
             entry_count=volume.entry_count,
             content_blocks=volume.block_count,
             inodes_at=addresses.inodes,
+            has_two_devices=self.has_two_devices,
         )
 
     def _inodes(self, first: int) -> bytes:
         view, addresses = self._files.view, self.addresses
+        owner = view.uid, view.gid
+        device, device_begin = (1, addresses.small) if self.has_two_devices else (0, 0)
         made = []
         for row in self._manifest.nodes(first, first + _INODES_PER_BLOCK):
             node = Node._make(row)
-            size = node.size
+            inode, mode = node.inode, view.mode_of(node)
             if node.kind == Kind.DIRECTORY:
                 children = node.child_count or 0
-                block = addresses.of_directory(node.inode, node.first_child if children else None)
+                block = addresses.of_directory(inode, node.first_child if children else None)
                 size = addresses.directory_blocks(children) << BLOCK_BITS
-            elif size <= SMALL_BYTES:
-                block = addresses.of_small(node.inode)
+                made.append(erofs.inode(mode, size, block, inode, *owner, node.mtime_ns))
+            elif node.kind == Kind.SYMLINK:
+                made.append(erofs.inode(mode, node.size, addresses.of_link(inode), inode, *owner, node.mtime_ns))
             else:
-                block = addresses.of_large(self._tape_byte(node.object, node.offset))
-            mode = view.mode_of(node)
-            made.append(erofs.inode(mode, size, block, node.inode, view.uid, view.gid, node.mtime_ns))
+                is_small = node.size <= SMALL_BYTES
+                tape_byte = 0 if is_small else self._tape_byte(node.object, node.offset)
+                block = addresses.of_small(inode) if is_small else addresses.of_large(tape_byte)
+                made.append(
+                    erofs.file_inode(mode, node.size, device, block - device_begin, inode, *owner, node.mtime_ns)
+                )
         if not first:
             made.insert(0, bytes(INODE_BYTES))  # inodes count from 1
         return b"".join(made).ljust(BLOCK_BYTES, b"\0")
@@ -224,14 +260,17 @@ class Image:
             first_block = self._first_blocks[number] = self._manifest.object(number).first_block
         return first_block * self._block_size_bytes + offset
 
-    def _empty_directory(self, inode: int) -> bytes:
+    def _other(self, inode: int) -> bytes:
+        """The target of a link, or an empty directory."""
         entry = self._manifest.entry(inode)
-        if entry is None or entry.kind != Kind.DIRECTORY:
+        if entry is None or entry.kind == Kind.FILE:
             return bytes(BLOCK_BYTES)
+        if entry.target is not None:
+            return entry.target.ljust(BLOCK_BYTES, b"\0")
         return erofs.directory_block(
             [
-                (b".", _NID * inode, erofs.DIRECTORY),
-                (b"..", _NID * entry.parent, erofs.DIRECTORY),
+                (b".", nid_of(inode), erofs.DIRECTORY),
+                (b"..", nid_of(entry.parent), erofs.DIRECTORY),
             ]
         )
 
@@ -246,14 +285,14 @@ class Image:
         if first >= stop:
             return bytes(BLOCK_BYTES)
         dots = {
-            directory.dot: (b".", _NID * directory.inode, erofs.DIRECTORY),
-            directory.dot_dot: (b"..", _NID * directory.parent, erofs.DIRECTORY),
+            directory.dot: (b".", nid_of(directory.inode), erofs.DIRECTORY),
+            directory.dot_dot: (b"..", nid_of(directory.parent), erofs.DIRECTORY),
         }
         before = (first > directory.dot) + (first > directory.dot_dot)
         within = sum(first <= place < stop for place in dots)
         begin = directory.first_child + first - before
         rows = self._manifest.names(begin, begin + stop - first - within)
-        entries = [(name, _NID * inode, _KINDS[kind]) for inode, name, kind in rows]  # type: ignore[index]
+        entries = [(name, nid_of(inode), _KINDS[kind]) for inode, name, kind in rows]  # type: ignore[index]
         for place in sorted(dots):
             if first <= place < stop:
                 entries.insert(place - first, dots[place])

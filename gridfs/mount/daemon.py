@@ -32,7 +32,7 @@ import trio
 from gridfs import zero_open
 from gridfs.errors import EXIT_BUG, GridfsError, Unsupported, exit_code_of
 from gridfs.fuse import MAX_TASKS, Operations, store_pages  # loads the hook before pyfuse3
-from gridfs.image import Image
+from gridfs.image import Image, pays
 from gridfs.model import Mode
 from gridfs.mount import control, registry, veil
 from gridfs.mount.assembly import OpenVersion, open_version
@@ -157,8 +157,9 @@ class Daemon:
         options = self.spec.options
         if not (self._hidden and options.image) or options.xattr or self.spec.version.mode is Mode.NO_COPY:
             return None
-        image = Image(version.manifest, version.files, self.spec.source)
-        return image if image.addresses.fits else None
+        if not pays(version.manifest.info):
+            return None
+        return Image(version.manifest, version.files, self.spec.source)
 
     def _reveal(self) -> MountRecord:
         hook = zero_open.HOOK if self.spec.options.zero_open else None

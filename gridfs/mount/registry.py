@@ -214,6 +214,10 @@ def remove_directory(directory: Path) -> None:
     """Removes a mount's directory. Whatever else lies in it stays, and so does what is still mounted."""
     for name in (RECORD, f"{RECORD}.new", CONTROL, ALIVE):
         (directory / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        for path in directory.iterdir():
+            if path.is_symlink():  # a mount was killed while it named its image by it (veil.mount_image)
+                path.unlink()
     for path in (directory / HIDDEN, directory / TREE, directory / EMPTY, directory):
         with contextlib.suppress(OSError):
             path.rmdir()

@@ -40,8 +40,11 @@ def reveal(spec: MountSpec, fuse_path: Path, image: Image | None, *, zero_open: 
         before = kernel.bdis()
         if image is not None and refused is None and _mount_image(spec, fuse_path, image):
             tree_path = spec.directory / registry.TREE
-            read_ahead = str(kernel.set_image_read_ahead(before))
             veiled, veil_device = veil.IMAGE, _show_image(spec, tree_path)
+            on_block_device = not veil_device.startswith("0:")
+            read_ahead = str(
+                kernel.set_read_ahead(veil_device) if on_block_device else kernel.set_image_read_ahead(before)
+            )
         else:
             veiled, veil_device = _show(spec, fuse_path, refused)
     return MountRecord(
@@ -70,18 +73,23 @@ def reveal(spec: MountSpec, fuse_path: Path, image: Image | None, *, zero_open: 
 
 
 def _mount_image(spec: MountSpec, fuse_path: Path, image: Image) -> bool:
-    image.offered = True
+    tree_path = spec.directory / registry.TREE
+    image.offered = image.has_two_devices = True
     try:
-        veil.mount_image(fuse_path, spec.directory / registry.TREE, spec.source)
-    except OSError as error:
-        log.info("%s is not mounted as an image: %s", spec.source, error.strerror)
-        return False
+        veil.mount_image(fuse_path, tree_path, spec.source, spec.directory, image.addresses.metadata_bytes)
+    except OSError as of_devices:
+        image.has_two_devices = False
+        try:
+            veil.mount_image_file(fuse_path, tree_path, spec.source)
+        except OSError as of_file:
+            log.info("%s can't be an image: by loop devices: %s; as a file: %s", spec.source, of_devices, of_file)
+            return False
     finally:
         image.offered = False
     return True
 
 
-def _show_image(spec: MountSpec, tree_path: Path) -> str | None:
+def _show_image(spec: MountSpec, tree_path: Path) -> str:
     """The image's device, once it is seen at the target too."""
     if spec.target is not None:
         try:
@@ -89,7 +97,9 @@ def _show_image(spec: MountSpec, tree_path: Path) -> str | None:
         except OSError as error:
             raise Unsupported(f"{spec.target} can't be mounted on: {error.strerror}") from error
     top = top_at(tree_path, current())
-    return top.device if top is not None else None
+    if top is None:
+        raise Unsupported(f"{tree_path} was unmounted while it was being mounted")
+    return top.device
 
 
 def _show(spec: MountSpec, fuse_path: Path, refusal: str | None) -> tuple[str, str | None]:

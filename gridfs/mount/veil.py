@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SOURCE_PREFIX = "gridfs:"
 IMAGE, OVERLAY = "image", "overlay"
 """What people see; anything else says why it is the FUSE mount itself."""
+IMAGE_BLOCK_BYTES = 4096
 
 _VEIL_FLAGS = MountFlag.RDONLY | MountFlag.NOSUID | MountFlag.NODEV
 
@@ -75,22 +76,48 @@ def show(fuse_path: Place, empty: Place, target: Place, source: str, *, veil: bo
     return reason
 
 
-def mount_image(fuse_path: Place, tree: Place, source: str) -> None:
+def mount_image(fuse_path: Place, tree: Place, source: str, scratch: Place, metadata_bytes: int) -> None:
     """Mounts the image that is the file *source* in the root of the FUSE mount at *fuse_path*, at *tree*.
 
-    The kernel calls a mount what its image was opened as, so the file is opened by its name alone, in a thread with a
-    working directory of its own. Raises OSError: ENODEV without EROFS, ENOTBLK where it wants a device (before 6.12),
-    EINVAL where it can't read past the FUSE mount's own page cache.
+    As two block devices, of which the first has the *metadata_bytes* at its beginning: a loop device takes 128 requests
+    at a time, and names shall not wait for bytes. *scratch* is a directory of ours.
+
+    Raises OSError: ENODEV without EROFS, or what the loop devices refuse with.
     """
-    import threading  # no run needs it
+    from gridfs.mount.loop import attached  # no run needs it
+
+    file = os.path.join(fuse_path, source)
+    with (
+        attached(file, IMAGE_BLOCK_BYTES, size_bytes=metadata_bytes) as metadata,
+        attached(file, IMAGE_BLOCK_BYTES, offset=metadata_bytes) as content,
+    ):
+        link = os.path.join(scratch, source)
+        os.symlink(metadata, link)
+        try:
+            _mount_named(scratch, source, tree, f"device={content}")
+        finally:
+            os.unlink(link)
+
+
+def mount_image_file(fuse_path: Place, tree: Place, source: str) -> None:
+    """As mount_image, as the file that it is. Raises OSError: ENOTBLK where EROFS wants devices (before Linux 6.12)."""
+    _mount_named(fuse_path, source, tree, "directio")
+
+
+def _mount_named(directory: Place, name: str, tree: Place, options: str | None) -> None:
+    """Mounts the image *name* in *directory*, so that the mount is called *name* in `df`.
+
+    In a thread, since a thread can have a working directory of its own.
+    """
+    import threading
 
     failures: list[OSError] = []
 
     def act() -> None:
         try:
             syscalls.unshare(syscalls.CLONE_FS)
-            os.chdir(fuse_path)
-            syscalls.mount(source, tree, "erofs", _VEIL_FLAGS, "directio")
+            os.chdir(directory)
+            syscalls.mount(name, tree, "erofs", _VEIL_FLAGS, options)
         except OSError as error:
             failures.append(error)
 

@@ -21,31 +21,47 @@ class Inode(NamedTuple):
     gid: int
     mtime_ns: int
     links: int
+    device: int = 0
 
 
 class Image:
     """An image whose bytes *read* gives: (offset, size) to bytes."""
 
-    def __init__(self, read: Callable[[int, int], bytes]) -> None:
+    def __init__(self, read: Callable[[int, int], bytes], second_device_at: int = 0) -> None:
         self._read = read
+        self._device_at = (0, second_device_at)
         raw = read(1024, 128)
         magic, self.compat, block_bits, self.root_nid, self.entry_count = struct.unpack_from("<I4xIBxHQ", raw)
         self.blocks, self.inodes_at = struct.unpack_from("<II", raw, 36)
         (self.incompatible,) = struct.unpack_from("<I", raw, 80)
-        assert (magic, 1 << block_bits, self.incompatible) == (0xE0F5E1E2, BLOCK, 0)
+        assert (magic, 1 << block_bits) == (0xE0F5E1E2, BLOCK)
+        devices, slot = struct.unpack_from("<HH", raw, 86)
+        assert (self.incompatible, devices) in ((4, 0), (12, 1))
+        if devices:  # which counts for `df`, and is mapped nowhere
+            self.blocks, first = struct.unpack("<64xII56x", read(128 * slot, 128))
+            assert first == 0
 
     def inode(self, nid: int) -> Inode:
         raw = self._read(self.inodes_at * BLOCK + nid * 32, 64)
         form, xattrs, mode, _, size, block, _, uid, gid, seconds, nanoseconds, links = struct.unpack_from(
             "<HHHHQIIIIqII", raw
         )
-        assert (form, xattrs) == (1, 0)  # extended, flat, nothing behind it
-        return Inode(nid, mode, size, block, uid, gid, seconds * 10**9 + nanoseconds, links)
+        device = 0
+        if form == 1 | 4 << 1:  # in chunks, of which there is one, of 8 TiB
+            assert block == 0x20 | 31
+            device, block = struct.unpack("<2xHI", self._read(self.inodes_at * BLOCK + nid * 32 + 64, 8))
+        else:
+            assert form == 1
+        assert xattrs == 0
+        return Inode(nid, mode, size, block, uid, gid, seconds * 10**9 + nanoseconds, links, device)
 
     def content(self, inode: Inode) -> bytes:
         """As a reader sees it; read by pages, as the kernel does, which wants zeros behind the end."""
         raw = b"".join(
-            self._read(inode.block * BLOCK + start, min(1 << 16, -(-(inode.size - start) // BLOCK) * BLOCK))
+            self._read(
+                self._device_at[inode.device] + inode.block * BLOCK + start,
+                min(1 << 16, -(-(inode.size - start) // BLOCK) * BLOCK),
+            )
             for start in range(0, inode.size, 1 << 16)
         )
         assert len(raw) == -(-inode.size // BLOCK) * BLOCK

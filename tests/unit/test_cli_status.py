@@ -23,7 +23,8 @@ RECORD = MountRecord(
     fuse_device="0:77",
     veil_device="0:78",
     zero_open=True,
-    veil="on",
+    veil="image",
+    tree_path=Path("/run/gridfs/mounts/abc.0/tree"),
     read_ahead="4096",
     max_background="64",
     cache_directory=Path("/cache"),
@@ -47,7 +48,7 @@ def incident(number: int, count: int) -> dict[str, object]:
 def test_a_row_for_each_path():
     paths = (Path("/datastores/pets"), Path("/data"))
     assert rows_of(MountStatus("abc.0", "mounted", RECORD, paths)) == [
-        ["pets@2", "mounted", "/datastores/pets", "4711", "on", "on", "4096"],
+        ["pets@2", "mounted", "/datastores/pets", "4711", "image", "on", "4096"],
         ["", "", "/data", "", "", "", ""],
     ]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gridfs import erofs
 from gridfs.config import MountOptions
 from gridfs.errors import IntegrityError
-from gridfs.image import SMALL_BYTES, Addresses, Image
+from gridfs.image import LARGEST_MEAN_FILE_BYTES, SMALL_BYTES, Addresses, Image, nid_of, pays
 from gridfs.manifest.reader import Manifest
 from gridfs.model import Buffer, ByteRange, Kind, ObjectRecord
 from gridfs.vfs import FileSystem, View, Volume
@@ -84,7 +84,7 @@ def assert_same(image: Image, manifest: Manifest) -> None:
     used: set[int] = set()
     for path, entry in entries.items():
         inode = found[path]
-        assert inode.nid == 2 * entry.inode
+        assert inode.nid == nid_of(entry.inode)
         assert (inode.uid, inode.gid, inode.mtime_ns, inode.links) == (7, 8, entry.mtime_ns, 1)
         assert inode.mode == View.of(MountOptions(), uid=7, gid=8).mode_of(entry)
         if entry.kind == Kind.DIRECTORY:
@@ -92,7 +92,7 @@ def assert_same(image: Image, manifest: Manifest) -> None:
             names = [name for name, _, _ in listing]
             assert names == sorted(set(names))
             nids = {name: nid for name, nid, _ in listing}
-            assert (nids[b"."], nids[b".."]) == (2 * entry.inode, 2 * entry.parent)
+            assert (nids[b"."], nids[b".."]) == (nid_of(entry.inode), nid_of(entry.parent))
             assert all(kind == seen_kind(seen.inode(nid).mode) for _, nid, kind in listing)
         else:
             assert inode.size == entry.size
@@ -135,7 +135,7 @@ def test_names_on_both_sides_of_the_dots(tmp_path: Path) -> None:
     write_tree(tmp_path / "manifest", [Node(name) for name in names])
     image, manifest = image_of(tmp_path / "manifest")
     assert_same(image, manifest)
-    root = look(image).listing(look(image).inode(2))
+    root = look(image).listing(look(image).inode(nid_of(1)))
     assert [name for name, _, _ in root][:7] == [b"!", b"+a", b"-", b"-d", b"-dash", b".", b".-"]
 
 
@@ -166,12 +166,47 @@ def test_a_manifest_that_does_not_say_its_longest_name_gets_room_for_any(tmp_pat
     assert Addresses(older).per_block == 15
 
 
-def test_a_version_of_more_than_16_tib_has_no_image(tmp_path: Path) -> None:
+def test_a_version_of_8_tib_has_no_image(tmp_path: Path) -> None:
     info = write_tree(tmp_path / "manifest", [Node(b"file")])
     fields = {name: getattr(info, name) for name in info.__slots__}
-    for tib, fits in (15, True), (17, False):
+    for tib, fits in (7, True), (8, False):
         large = type(info)(**fields | {"block_count": (tib << 40) // BLOCK_SIZE_BYTES})
         assert Addresses(large).fits == fits
+
+
+def test_a_version_of_large_files_has_no_image(tmp_path: Path) -> None:
+    info = write_tree(tmp_path / "manifest", [Node(b"a"), Node(b"b")])
+    fields = {name: getattr(info, name) for name in info.__slots__}
+    assert pays(type(info)(**fields | {"total_bytes": 2 * LARGEST_MEAN_FILE_BYTES}))
+    assert not pays(type(info)(**fields | {"total_bytes": 2 * LARGEST_MEAN_FILE_BYTES + 2}))
+
+
+def test_a_look_for_signatures_finds_zeros_and_fetches_nothing(tmp_path: Path) -> None:
+    """What udev does with a new block device: its first and last megabytes."""
+    write_tree(tmp_path / "manifest", [Node(b"file", size=1000, object=1, offset=0)], [1000])
+    objects = Objects(in_memory=False)
+    image, _ = image_of(tmp_path / "manifest", objects)
+    beginning, end = read(image, 0, 1 << 20), read(image, image.size_bytes - (1 << 20), 1 << 20)
+    assert not any(beginning[8 * erofs.BLOCK_BYTES :])
+    assert not any(end)
+    assert objects.reads == []
+
+
+def test_metadata_and_content_can_lie_on_a_device_each(tmp_path: Path) -> None:
+    nodes = [Node(b"d/%d" % number, size=size, object=1, offset=0) for number, size in enumerate([1000, 600_000])]
+    nodes.append(Node(b"link", Kind.SYMLINK, size=3, target=b"d/0"))
+    write_tree(tmp_path / "manifest", nodes, [600_000])
+    image, manifest = image_of(tmp_path / "manifest")
+    image.has_two_devices = True
+    begin = image.addresses.metadata_bytes
+    seen = oracle.Image(lambda offset, size: read(image, offset, size), begin)
+    assert seen.blocks == -(-manifest.info.total_bytes // erofs.BLOCK_BYTES)
+    found = dict(seen.walk())
+    assert {path: inode.device for path, inode in found.items() if not stat.S_ISDIR(inode.mode)} == {
+        b"d/0": 1, b"d/1": 1, b"link": 0
+    }  # fmt: skip
+    assert seen.content(found[b"d/1"]) == ramp(600_000, 7)
+    assert all(inode.block < begin // erofs.BLOCK_BYTES for inode in found.values() if not inode.device)
 
 
 def test_who_reads_the_beginning_of_a_small_file_gets_all_of_it_fetched(tmp_path: Path) -> None:
@@ -179,7 +214,7 @@ def test_who_reads_the_beginning_of_a_small_file_gets_all_of_it_fetched(tmp_path
     write_tree(tmp_path / "manifest", [Node(b"file", size=110_000, object=1, offset=50)], [200_000])
     objects = Objects(in_memory=False)
     image, _ = image_of(tmp_path / "manifest", objects)
-    offset = look(image).inode(4).block * erofs.BLOCK_BYTES
+    offset = look(image).inode(nid_of(2)).block * erofs.BLOCK_BYTES
     read(image, offset, 65536)
     read(image, offset + 65536, 45056)
     assert objects.reads == [

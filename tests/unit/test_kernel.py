@@ -18,8 +18,8 @@ def test_limit_is_raised(tmp_path: Path) -> None:
 def test_limit_that_is_higher_stays(tmp_path: Path) -> None:
     file = tmp_path / "fs/fuse/connections/39/max_background"
     file.parent.mkdir(parents=True)
-    file.write_text("200\n")
-    assert str(set_max_background("0:39", tmp_path / "unused", tmp_path)) == "200"
+    file.write_text("2000\n")
+    assert str(set_max_background("0:39", tmp_path / "unused", tmp_path)) == "2000"
 
 
 def test_missing_file_is_said(tmp_path: Path) -> None:

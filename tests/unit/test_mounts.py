@@ -38,7 +38,8 @@ def test_the_later_mount_is_on_top() -> None:
 
 
 def test_uses_are_bind_mounts_veils_and_the_veils_of_runs() -> None:
-    found = uses_of(FUSE, frozenset({"0:39", "0:40"}), parse(TABLE))
+    own = frozenset({FUSE, FUSE.with_name("tree")})
+    found = uses_of(own, frozenset({"0:39", "0:40"}), parse(TABLE))
     assert [str(mounted.mountpoint) for mounted in found] == ["/data/two words", "/second", "/below/proc"]
 
 

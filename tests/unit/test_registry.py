@@ -30,7 +30,8 @@ def record_of(directory: Path, target: Path | None = None) -> MountRecord:
     return MountRecord(
         mount_id=directory.name, name="data", version=3, store_url="file:///store", uid=0, gid=0, pid=1,
         started_at="2026-01-01T00:00:00Z", target=target, target_made=target is not None, fuse_path=directory / "fuse",
-        fuse_device="0:999999", veil_device=None, zero_open=True, veil="on", read_ahead="4096", max_background="64",
+        fuse_device="0:999999", veil_device=None, zero_open=True, veil="overlay", tree_path=None, read_ahead="4096",
+        max_background="64",
         cache_directory=Path("/c"), log_file=Path("/l"), linger_s=None,
     )  # fmt: skip
 
@@ -53,7 +54,7 @@ def test_numbers_of_a_key_are_given_once(found: Registry) -> None:
     assert [new_mount(found).name for _ in range(3)] == ["data-3-aa.0", "data-3-aa.1", "data-3-aa.2"]
     assert found.mount_ids() == ["data-3-aa.0", "data-3-aa.1", "data-3-aa.2"]
     directory = found.directory_of("data-3-aa.0")
-    assert {path.name for path in directory.iterdir()} == {"fuse", "empty"}
+    assert {path.name for path in directory.iterdir()} == {"fuse", "tree", "empty"}
     assert directory.stat().st_mode & 0o077 == 0
 
 

@@ -60,7 +60,7 @@ class Bytes:
     def read_nowait(self, obj: ObjectRecord, byte_range: ByteRange, /) -> Buffer | None:
         return self._bytes(byte_range) if self.in_memory else None
 
-    async def read(self, obj: ObjectRecord, byte_range: ByteRange, /) -> Buffer:
+    async def read(self, obj: ObjectRecord, byte_range: ByteRange, reach: ByteRange | None = None, /) -> Buffer:
         await trio.lowlevel.checkpoint()
         return self._bytes(byte_range)
 
