@@ -79,7 +79,7 @@ def inode(mode: int, size: int, block: int, number: int, uid: int, gid: int, mti
 
 
 def file_inode(mode: int, size: int, device: int, block: int, number: int, uid: int, gid: int, mtime_ns: int) -> bytes:
-    """As inode, of a file of at most FILE_LIMIT_BYTES; *block* is one of *device*: of the first, 0, or the second, 1."""
+    """As inode, of a file of at most FILE_LIMIT_BYTES. *block* is one of *device*: 0, the first, or 1, the second."""
     seconds, nanoseconds = divmod(mtime_ns, _NS)
     return _FILE.pack(
         _EXTENDED_CHUNKS, 0, mode, 0, size, _ONE_CHUNK, number & 0xFFFFFFFF, uid, gid, seconds, nanoseconds, 1,

@@ -222,6 +222,17 @@ def test_runs_that_start_together_share_one_daemon(tmp_path: Path, private_dirs:
 
 
 @pytest.mark.usefixtures("versions")
+def test_runs_share_the_pages_of_one_image(grid: Grid, tmp_path: Path, private_dirs: Paths) -> None:
+    look = "import os; s = os.stat('/datastores/data'); print(s.st_dev, open('/proc/mounts').read().count(' erofs '))"
+    ran = [grid("run", "--datastore_name", "data", "--", sys.executable, "-c", look) for _ in range(2)]
+    devices = {answer.stdout.split()[0] for answer in ran}
+    assert len(devices) == 1
+    assert os.major(int(devices.pop())) in (0, 7)
+    (daemon,) = living(private_dirs.runtime)
+    assert daemon.veil == "image"
+    assert all(int(answer.stdout.split()[1]) >= 2 for answer in ran)
+
+
 def test_inside_a_run_everything_works(grid: Grid, tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     program = f"""

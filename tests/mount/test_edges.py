@@ -206,7 +206,7 @@ def test_registry_sockets_and_logs_are_the_users_alone(staged: Stage, version: V
 
 
 def test_inodes_are_the_manifests(staged: Stage, version: Version, tmp_path: Path, mode: str) -> None:
-    """In an image they follow from them. In a veil from Linux 6.5 on; before, the layer's number is in the high bits."""
+    """In an image they follow from them. In a veil from Linux 6.5 on; before, the layer's number is in high bits."""
     mount = staged.mount(version, tmp_path / "mount", MODES[mode])
     inodes = [os.stat(mount / name).st_ino for name in (".", "file0", "file1", "file2", "run")]
     wanted = [1, 2, 3, 4, 5] if mode != "image" else [3, 6, 9, 12, 15]
