@@ -4,7 +4,7 @@
  * pages and sends no RELEASE (fs/fuse/file.c, fuse_file_open).  The same holds for OPENDIR.  From then on READ, READDIR
  * and READDIRPLUS carry fh = 0, and pyfuse3 hands its handlers only fh: the inode would be lost.
  *
- * So this library stands in for two functions of libfuse, by being loaded with RTLD_GLOBAL before pyfuse3:
+ * So this library stands in for functions of libfuse, by being loaded with RTLD_GLOBAL before pyfuse3:
  *
  *   fuse_session_process_buf   copies the request's node id into its fh, then calls libfuse's own.  It works on the wire
  *                              format, which is kernel ABI (linux/fuse.h) and the same for every libfuse 3; hooking the
@@ -14,6 +14,9 @@
  *                              daemon's poll and its read; the read would then block with the GIL held, and with it
  *                              everyone who waits for the daemon, until some other request comes.  pyfuse3 knows EINTR
  *                              as "try again" and takes EAGAIN for a fatal error, so the one is told as the other.
+ *
+ *   fuse_reply_buf             sends zeros behind the answer when it was told to: EROFS wants whole pages of an image, and
+ *                              what a file lacks to one would cost a copy of the file.
  *
  * Everything runs in the thread of the event loop; the counters are read there too.
  */
@@ -25,12 +28,30 @@
 #include <fuse3/fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <stddef.h>
+#include <sys/uio.h>
 
 /* Requests that passed through here: while this is 0 no ENOSYS may be answered, every read would be one of inode 0. */
 unsigned long gridfs_requests_seen;
 
 /* What the kernel said in INIT that it can do: FUSE_NO_OPEN_SUPPORT, FUSE_NO_OPENDIR_SUPPORT. */
 unsigned int gridfs_kernel_flags;
+
+/* Zeros to send behind the next answer; at most a page. */
+unsigned long gridfs_padding;
+
+int fuse_reply_buf(fuse_req_t request, const char *data, size_t size)
+{
+    static int (*original)(fuse_req_t, const char *, size_t);
+    static char zeros[4096];
+    struct iovec parts[2] = {{(char *)data, size}, {zeros, gridfs_padding}};
+
+    if (!original)
+        original = dlsym(RTLD_NEXT, "fuse_reply_buf");
+    if (!gridfs_padding || gridfs_padding > sizeof zeros)
+        return original(request, data, size);
+    gridfs_padding = 0;
+    return fuse_reply_iov(request, parts, 2);
+}
 
 void fuse_session_process_buf(struct fuse_session *session, const struct fuse_buf *buf)
 {

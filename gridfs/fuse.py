@@ -168,7 +168,11 @@ class Operations(pyfuse3.Operations):
     @_answering
     async def read(self, fh: int, off: int, size: int) -> Buffer:  # type: ignore[override]  # any buffer does
         if fh == image.INODE and self._image is not None:
-            return await self._image.read(off, size)
+            data = await self._image.read(off, size)
+            lacking_bytes = size - len(data)
+            if lacking_bytes and (self._hook is None or not self._hook.pad(lacking_bytes)):
+                return b"".join((data, bytes(lacking_bytes)))
+            return data
         self._demand_inode(fh)
         return await self._files.read(fh, off, size)
 

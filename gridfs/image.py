@@ -180,18 +180,14 @@ class Image:
         self._large: LRUCache[int, tuple[list[int], list[int]]] = LRUCache(_OBJECTS_KEPT)
 
     async def read(self, offset: int, size_bytes: int) -> Buffer:
-        """Bytes of the image, all of them: behind a file's end come zeros, since EROFS takes a short answer for EIO."""
+        """Bytes of the image, fewer where a file ends. Behind that the kernel must be given zeros: EROFS asks for whole
+        pages, and takes a short answer for EIO.
+        """
         block = offset >> BLOCK_BITS
         if block < self.addresses.small:
             return self._metadata(offset, size_bytes)
         if block >= self.addresses.behind:
             return bytes(size_bytes)
-        content = await self._content(block, offset, size_bytes)
-        lacking_bytes = size_bytes - len(content)
-        return b"".join((content, bytes(lacking_bytes))) if lacking_bytes else content
-
-    async def _content(self, block: int, offset: int, size_bytes: int) -> Buffer:
-        """Bytes of the file that has *block*; fewer where it ends."""
         addresses = self.addresses
         if block >= addresses.large:
             inode, first = self._large_file(block)

@@ -21,16 +21,28 @@ NO_OPENDIR_SUPPORT = 1 << 24
 """FUSE_NO_OPENDIR_SUPPORT: kernels from 5.1 on."""
 
 
+PADDING_LIMIT_BYTES = 4096
+"""As in the library."""
+
+
 class Hook:
     """The loaded library."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._requests_seen = ctypes.c_ulong.in_dll(library, "gridfs_requests_seen")
         self._kernel_flags = ctypes.c_uint.in_dll(library, "gridfs_kernel_flags")
+        self._padding = ctypes.c_ulong.in_dll(library, "gridfs_padding")
 
     @property
     def requests_seen(self) -> int:
         return self._requests_seen.value
+
+    def pad(self, zeros: int) -> bool:
+        """Has that many zeros sent behind the next answer, if they are few: for a handler that returns at once then."""
+        if zeros > PADDING_LIMIT_BYTES or not self._requests_seen.value:
+            return False
+        self._padding.value = zeros
+        return True
 
     def may_answer_enosys(self, *, directory: bool) -> bool:
         """Whether ENOSYS to an OPEN (or OPENDIR) would be understood by the kernel, and its READs by us."""

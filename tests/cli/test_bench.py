@@ -77,7 +77,7 @@ def test_a_mount_is_measured_as_a_folder_is(grid: Grid, files: Path, tmp_path: P
     finally:
         grid("unmount", place).succeeded()
     assert (found["file_count"], found["file_bytes"], found["largest_bytes"]) == (40, 1_200_000, 20 << 20)
-    assert found["filesystem"].startswith(("overlay", "fuse"))
+    assert found["filesystem"].startswith(("erofs", "overlay", "fuse"))
 
 
 @pytest.mark.parametrize("name", ["missing", "Dockerfile"])

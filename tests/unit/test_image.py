@@ -68,7 +68,8 @@ def image_of(path: Path, reader: Objects | None = None, options: MountOptions | 
 
 
 def read(image: Image, offset: int, size_bytes: int) -> bytes:
-    return bytes(trio.run(image.read, offset, size_bytes))
+    """As the kernel gets it."""
+    return bytes(trio.run(image.read, offset, size_bytes)).ljust(size_bytes, b"\0")
 
 
 def look(image: Image) -> oracle.Image:
