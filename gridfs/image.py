@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import stat
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from cachetools import LRUCache
@@ -51,6 +51,11 @@ SMALL_BYTES = SLOT_BLOCKS << BLOCK_BITS
 _INODES_PER_BLOCK = BLOCK_BYTES // INODE_BYTES
 _KINDS = {Kind.FILE: erofs.FILE, Kind.DIRECTORY: erofs.DIRECTORY, Kind.SYMLINK: erofs.SYMLINK}
 
+READ_AHEAD_BLOCKS = 32
+"""Of inodes, ahead of who asks for one block after the other (`find`): 1,344 of them, 2.5 ms of work."""
+
+_BLOCKS_BEFORE_READ_AHEAD = 3
+_SCANS_KEPT = 16
 _DIRECTORIES_KEPT = 4096
 _OBJECTS_KEPT = 256
 
@@ -172,6 +177,10 @@ class Image:
         """Whether a LOOKUP finds it: while it is being mounted."""
         self.has_two_devices = False
         """Whether the kernel is to have metadata and content on a device each."""
+        self.on_scan: Callable[[int, int], object] | None = None
+        """Told (offset, size) of metadata that will be asked for soon, in bytes: where who asks might be given it."""
+        self._scans: LRUCache[int, int] = LRUCache(_SCANS_KEPT)
+        """Blocks of inodes read one after the other, by the block that would be next."""
         self._manifest = manifest
         self._files = files
         self._block_size_bytes = manifest.info.block_size_bytes
@@ -197,10 +206,20 @@ class Image:
 
     def _metadata(self, offset: int, size_bytes: int) -> bytes:
         block = offset >> BLOCK_BITS
-        stop = offset + size_bytes
-        blocks = b"".join([self._block(number) for number in range(block, ((stop - 1) >> BLOCK_BITS) + 1)])
+        stop = (offset + size_bytes - 1 >> BLOCK_BITS) + 1
+        if self.addresses.inodes <= block and stop <= self.addresses.directories:
+            self._watch(block, stop)
+        blocks = b"".join([self._block(number) for number in range(block, stop)])
         begin = offset - (block << BLOCK_BITS)
         return blocks[begin : begin + size_bytes]
+
+    def _watch(self, block: int, stop: int) -> None:
+        """Finds out who reads all inodes: the kernel asks for one block at a time, each a switch to here and back."""
+        length = self._scans.pop(block, 0) + stop - block
+        self._scans[stop] = length
+        count = min(READ_AHEAD_BLOCKS, self.addresses.directories - stop)
+        if length >= _BLOCKS_BEFORE_READ_AHEAD and count > 0 and self.on_scan is not None:
+            self.on_scan(stop << BLOCK_BITS, count << BLOCK_BITS)
 
     def _block(self, number: int) -> bytes:
         """One block of metadata; zeros where nothing lies."""

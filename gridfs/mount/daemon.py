@@ -34,7 +34,7 @@ from gridfs.errors import EXIT_BUG, GridfsError, Unsupported, exit_code_of
 from gridfs.fuse import MAX_TASKS, Operations, store_pages  # loads the hook before pyfuse3
 from gridfs.image import Image, pays
 from gridfs.model import Mode
-from gridfs.mount import control, registry, veil
+from gridfs.mount import control, kernel, registry, veil
 from gridfs.mount.assembly import OpenVersion, open_version
 from gridfs.mount.attendant import answer_of, keys_asked_for, resolved
 from gridfs.mount.handed_in import descriptor_of
@@ -144,6 +144,8 @@ class Daemon:
         registry.write_record(self.spec.directory, record)
         if record.tree_path is not None and self._pusher is not None:
             await self._pusher.stop()  # an image has pages of its own, which can't be stored into
+        if self._image is not None and record.on_block_device:
+            self._image.on_scan = lambda *extent: serving.start_soon(self._read_ahead, record.shown_device, *extent)
         self._touch()
         serving.start_soon(self._watch_users, name="users")
         log.info("%s is mounted at %s (pid %d)", record.label, record.target or record.fuse_path, record.pid)
@@ -166,6 +168,10 @@ class Daemon:
         os.statvfs(self._fuse_path)  # after an answer the hook knows whether requests pass through it
         works = hook is not None and hook.may_answer_enosys(directory=False)
         return reveal(self.spec, self._fuse_path, self._image, zero_open=works)
+
+    async def _read_ahead(self, device: str, offset: int, size_bytes: int) -> None:
+        with contextlib.suppress(OSError):  # it has gone, or is not for us to open
+            await trio.to_thread.run_sync(kernel.read_ahead, device, offset, size_bytes)
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:

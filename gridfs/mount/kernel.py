@@ -7,6 +7,7 @@ not permitted is said by `grid status`, and a udev rule (systemd/) sets read-ahe
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,19 @@ def set_image_read_ahead(before: frozenset[str], sysfs: Path = Path("/sys")) -> 
         if name.startswith("erofs-")
     ]
     return min(limits, key=lambda limit: limit.actual or 0, default=Limit(READ_AHEAD_KIB, None, "no bdi appeared"))
+
+
+def read_ahead(device: str, offset: int, size_bytes: int, sysfs: Path = Path("/sys")) -> None:
+    """Has the kernel read bytes of the block device `major:minor` into its cache. Raises OSError.
+
+    Returns before they are there, so whoever serves the device may call it from a worker thread.
+    """
+    name = (sysfs / "dev/block" / device).readlink().name
+    descriptor = os.open(f"/dev/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.posix_fadvise(descriptor, offset, size_bytes, os.POSIX_FADV_WILLNEED)
+    finally:
+        os.close(descriptor)
 
 
 def abort(device: str, sysfs: Path = Path("/sys")) -> bool:

@@ -96,6 +96,11 @@ class MountRecord:
         return self.fuse_device if self.tree_path is None or self.veil_device is None else self.veil_device
 
     @property
+    def on_block_device(self) -> bool:
+        """Whether the image lies on loop devices."""
+        return self.tree_path is not None and not self.shown_device.startswith("0:")
+
+    @property
     def own_paths(self) -> frozenset[Path]:
         """The daemon's own mounts, which are nobody's use of it."""
         return frozenset(path for path in (self.fuse_path, self.tree_path) if path is not None)

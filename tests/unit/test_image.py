@@ -224,6 +224,23 @@ def test_who_reads_the_beginning_of_a_small_file_gets_all_of_it_fetched(tmp_path
     ]
 
 
+def test_who_reads_all_inodes_is_read_ahead_of(tmp_path: Path) -> None:
+    write_tree(tmp_path / "manifest", [Node(b"%04d" % number) for number in range(42 * 50)])
+    image, _ = image_of(tmp_path / "manifest")
+    asked: list[tuple[int, int]] = []
+    image.on_scan = lambda offset, size: asked.append((offset // 4096, size // 4096))
+    for block in (5, 20, 7, 30, 31, 9):  # here and there
+        read(image, block * 4096, 4096)
+    assert asked == []
+    for block in (1, 2, 3):
+        read(image, block * 4096, 4096)
+    assert asked == [(4, 32)]
+    read(image, 4 * 4096, 32 * 4096)  # as it was asked
+    assert asked[1:] == [(36, image.addresses.directories - 36)]
+    read(image, 36 * 4096, (image.addresses.directories - 36) * 4096)
+    assert len(asked) == 2
+
+
 def test_reads_go_across_blocks_and_beginnings_of_metadata(tmp_path: Path) -> None:
     write_tree(tmp_path / "manifest", [Node(b"%03d" % number) for number in range(200)])
     image, _ = image_of(tmp_path / "manifest")
