@@ -96,6 +96,16 @@ def test_without_erofs_there_is_an_overlay(
     assert_same(source, mount)
 
 
+def test_without_the_library_files_have_their_ends_all_the_same(
+    staged: Stage, version: Version, source: Path, tmp_path: Path
+) -> None:
+    """Which sends the zeros behind them."""
+    options = dataclasses.replace(MODES["image"], zero_open=False)
+    mount = staged.mount(version, tmp_path / "mount", options)
+    assert (staged.record().zero_open, staged.record().veil) == (False, "image")
+    assert_same(source, mount)
+
+
 def test_who_gets_none(staged: Stage, version: Version, tmp_path: Path) -> None:
     for number, options in enumerate(
         [
