@@ -1,8 +1,8 @@
 """Making a daemon's file system appear at a path, and taking it away again.
 
-At best that is an image in the hidden FUSE mount, which the kernel has mounted (docs/decisions/image.md). Where there can
-be none, who may mount sees a read-only overlayfs over the FUSE mount, the veil: Python's open() asks ioctl(TCGETS) of
-every file, which FUSE forwards to the daemon each time (165 us) and overlayfs answers by itself (open().read() then
+At best that is an image in the hidden FUSE mount, which the kernel has mounted (docs/decisions/image.md). Where there
+can be none, who may mount sees a read-only overlayfs over the FUSE mount, the veil: Python's open() asks ioctl(TCGETS)
+of every file, which FUSE forwards to the daemon each time (165 us) and overlayfs answers by itself (open().read() then
 takes 37 us, local disk 29 us). Where the overlay is refused, or not wanted, a bind mount shows the same.
 
 overlayfs without an upper layer wants two lower ones. From Linux 6.5 on the second can be for data only (`::`); then
