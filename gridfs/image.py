@@ -3,20 +3,7 @@
 The daemon shows the image as one file in its hidden FUSE mount, and the kernel mounts that file. From then on names,
 attributes, permissions and open() are the kernel's own, as on a local disk, and the daemon hears of nothing but READs:
 of a block with 42 inodes, of a block of a directory, of bytes of a file. The pages of what was read are EROFS's, which
-are as cheap as ext4's (docs/decisions/image.md has the measurements).
-
-Where everything lies follows from an entry's inode, or from its place on the tape, so nothing is computed beforehand,
-and a mount is ready at once whatever its size. Addresses cost nothing, and most name no block that is ever read:
-
-    superblock     block 0
-    inodes         42 in a block, in the order of the manifest
-    directories    the block with the number of its first child, and those behind it: as many as children at most
-    others         one block for each inode, used by empty directories and by the targets of symbolic links
-    small files    64 blocks for each inode
-    large files    by their place on the tape, spread by a 64th, so that no two share a block
-
-    8 TiB in all, which is EROFS's limit for a file of one address; a version that needs more has no image, nor one of
-    large files (`pays`).
+are as cheap as ext4's (docs/decisions/image.md has the measurements). Where everything lies: image_addresses.py.
 """
 
 from __future__ import annotations
@@ -31,6 +18,7 @@ from cachetools import LRUCache
 from gridfs import erofs
 from gridfs.erofs import BLOCK_BITS, BLOCK_BYTES, INODE_BYTES
 from gridfs.errors import IntegrityError
+from gridfs.image_addresses import INODES_PER_BLOCK, SMALL_BYTES, Addresses, nid_of
 from gridfs.manifest.schema import ManifestInfo
 from gridfs.model import ROOT_INODE, Buffer, Entry, Kind, ObjectRecord
 from gridfs.vfs import FileSystem
@@ -38,17 +26,9 @@ from gridfs.vfs import FileSystem
 INODE = 1 << 62
 """The image's own inode in the FUSE mount; the manifest counts from 1."""
 
-SLOT_BLOCKS = 64
-PROBED_BLOCKS = (16 << 20) >> BLOCK_BITS
-"""At the beginning and the end of the image, kept free of files: who meets a new block device (udev) looks there for
-signatures, and shall not cause a fetch."""
+FILE_MODE = stat.S_IFREG | 0o400
+"""Of the image's own file."""
 
-LARGEST_MEAN_FILE_BYTES = 4 << 20
-"""Of a version that is shown as an image. What it saves is saved for each file; bytes come a little faster without."""
-
-SMALL_BYTES = SLOT_BLOCKS << BLOCK_BITS
-
-_INODES_PER_BLOCK = BLOCK_BYTES // INODE_BYTES
 _KINDS = {Kind.FILE: erofs.FILE, Kind.DIRECTORY: erofs.DIRECTORY, Kind.SYMLINK: erofs.SYMLINK}
 
 READ_AHEAD_BLOCKS = 32
@@ -86,71 +66,6 @@ class Nodes(Protocol):
     def object(self, number: int) -> ObjectRecord: ...
     def object_at_block(self, block: int) -> ObjectRecord: ...
     def entries_of_object(self, number: int) -> Iterator[Entry]: ...
-
-
-class Addresses:
-    """Which block is whose: arithmetic alone. All addresses are in blocks of 4 KiB."""
-
-    def __init__(self, info: ManifestInfo) -> None:
-        entry_count = info.entry_count
-        self.per_block = erofs.records_per_block(info.longest_name_bytes or erofs.NAME_LIMIT_BYTES)
-        """Entries in a directory's block."""
-        self.inodes = 1
-        self.directories = self.inodes + entry_count // _INODES_PER_BLOCK + 1
-        self.others = self.directories + entry_count + 1
-        self.small = max(self.others + entry_count + 1, PROBED_BLOCKS)
-        self.large = self.small + SLOT_BLOCKS * (entry_count + 1)
-        self.behind = self.large + self._spread(info.block_count * info.block_size_bytes) + 1
-        self.end = self.behind + PROBED_BLOCKS
-
-    @property
-    def metadata_bytes(self) -> int:
-        """Where content begins."""
-        return self.small << BLOCK_BITS
-
-    @property
-    def fits(self) -> bool:
-        """Whether every address can be said."""
-        return self.end << BLOCK_BITS <= erofs.FILE_LIMIT_BYTES
-
-    def directory_blocks(self, child_count: int) -> int:
-        """Blocks of a directory: with `.` and `..`, and never more than it has children, if it has any."""
-        return -(-(child_count + 2) // self.per_block)
-
-    def of_directory(self, inode: int, first_child: int | None) -> int:
-        return self.others + inode if first_child is None else self.directories + first_child
-
-    def of_link(self, inode: int) -> int:
-        return self.others + inode
-
-    def of_small(self, inode: int) -> int:
-        """Of a file up to SMALL_BYTES."""
-        return self.small + SLOT_BLOCKS * inode
-
-    def of_large(self, tape_byte: int) -> int:
-        """Of a file above SMALL_BYTES that begins at this byte of the tape."""
-        return self.large + self._spread(tape_byte)
-
-    def last_beginning(self, block: int) -> int:
-        """The last byte of the tape at which a large file can begin that has *block*."""
-        return ((block - self.large + 1) * SMALL_BYTES - 1) // (SLOT_BLOCKS + 1)
-
-    @staticmethod
-    def _spread(tape_byte: int) -> int:
-        # A file gets one block more for each 64, which is room for its ends: both may lie inside a block.
-        return tape_byte * (SLOT_BLOCKS + 1) // SMALL_BYTES
-
-
-def nid_of(inode: int) -> int:
-    """What EROFS calls an inode, and shows as st_ino: where it lies, in units of 32 bytes."""
-    block, place = divmod(inode, _INODES_PER_BLOCK)
-    return (block * BLOCK_BYTES + place * INODE_BYTES) // erofs.NODE_UNIT_BYTES
-
-
-def pays(info: ManifestInfo) -> bool:
-    """Whether a version is better shown as an image."""
-    mean_file_bytes = info.total_bytes // max(1, info.file_count)
-    return mean_file_bytes <= LARGEST_MEAN_FILE_BYTES and Addresses(info).fits
 
 
 class _Directory(NamedTuple):
@@ -192,12 +107,11 @@ class Image:
         """Bytes of the image, fewer where a file ends. Behind that the kernel must be given zeros: EROFS asks for whole
         pages, and takes a short answer for EIO.
         """
-        block = offset >> BLOCK_BITS
-        if block < self.addresses.small:
+        block, addresses = offset >> BLOCK_BITS, self.addresses
+        if block < addresses.small:
             return self._metadata(offset, size_bytes)
-        if block >= self.addresses.behind:
+        if block >= addresses.behind:
             return bytes(size_bytes)
-        addresses = self.addresses
         if block >= addresses.large:
             inode, first = self._large_file(block)
             return await self._files.read(inode, offset - (first << BLOCK_BITS), size_bytes)
@@ -231,7 +145,7 @@ class Image:
         if number >= addresses.directories:
             return self._directory_block(number - addresses.directories)
         if number >= addresses.inodes:
-            return self._inodes((number - addresses.inodes) * _INODES_PER_BLOCK)
+            return self._inodes((number - addresses.inodes) * INODES_PER_BLOCK)
         volume = self._files.volume
         return erofs.superblock(
             root_nid=nid_of(ROOT_INODE),
@@ -246,7 +160,7 @@ class Image:
         owner = view.uid, view.gid
         device, device_begin = (1, addresses.small) if self.has_two_devices else (0, 0)
         made = []
-        for row in self._manifest.nodes(first, first + _INODES_PER_BLOCK):
+        for row in self._manifest.nodes(first, first + INODES_PER_BLOCK):
             node = Node._make(row)
             inode, mode = node.inode, view.mode_of(node)
             if node.kind == Kind.DIRECTORY:
@@ -356,7 +270,3 @@ class Image:
             firsts = [self.addresses.of_large(begin + (entry.offset or 0)) for entry in large]
             found = self._large[obj.number] = firsts, [entry.inode for entry in large]
         return found
-
-
-FILE_MODE = stat.S_IFREG | 0o400
-"""Of the image's own file."""

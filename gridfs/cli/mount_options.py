@@ -73,7 +73,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--image/--no-image",
         default=True,
         show_default=True,
-        help="Mount the version as an EROFS image, where the kernel can (root, Linux 6.12): as fast as a local disk. "
+        help="Mount the version as an EROFS image, where the kernel can (for root): as fast as a local disk. "
         "Not for no-copy versions, nor with --xattr.",
     ),
     click.option(

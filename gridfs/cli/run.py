@@ -166,7 +166,7 @@ def _replace(
 def _placement(daemon: MountRecord, path: str, options: MountOptions) -> Placement:
     if not options.veil:
         return Placement(daemon.label, path, str(daemon.fuse_path))
-    return Placement(daemon.label, path, str(daemon.shown_path), daemon.tree_path is not None)
+    return Placement(daemon.label, path, str(daemon.shown_path), daemon.is_image)
 
 
 def _requests(context: click.Context, config: Path | None) -> list[RequestedDatastore]:

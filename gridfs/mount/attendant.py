@@ -114,7 +114,7 @@ def answer_of(keys: list[str], record: MountRecord | None) -> dict[str, str]:
     if record is not None:
         answer |= {"name": record.name, "version": str(record.version)}
         answer |= {"shown_path": str(record.shown_path), "shown_device": record.shown_device}
-        answer |= {"is_image": "yes"} if record.tree_path is not None else {}
+        answer |= {"is_image": "yes"} if record.is_image else {}
     return answer
 
 

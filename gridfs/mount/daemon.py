@@ -32,7 +32,8 @@ import trio
 from gridfs import zero_open
 from gridfs.errors import EXIT_BUG, GridfsError, Unsupported, exit_code_of
 from gridfs.fuse import MAX_TASKS, Operations, store_pages  # loads the hook before pyfuse3
-from gridfs.image import Image, pays
+from gridfs.image import Image
+from gridfs.image_addresses import pays
 from gridfs.model import Mode
 from gridfs.mount import control, kernel, registry, veil
 from gridfs.mount.assembly import OpenVersion, open_version
@@ -142,7 +143,7 @@ class Daemon:
         await serving.start(control.serve, self.spec.directory, self._answer, name="control")
         self.record = record = await trio.to_thread.run_sync(self._reveal)
         registry.write_record(self.spec.directory, record)
-        if record.tree_path is not None and self._pusher is not None:
+        if record.is_image and self._pusher is not None:
             await self._pusher.stop()  # an image has pages of its own, which can't be stored into
         if self._image is not None and record.on_block_device:
             self._image.on_scan = lambda *extent: serving.start_soon(self._read_ahead, record.shown_device, *extent)

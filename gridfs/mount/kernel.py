@@ -54,7 +54,7 @@ def set_limit(file: Path, wanted: int) -> Limit:
 
 
 def set_read_ahead(device: str, sysfs: Path = Path("/sys")) -> Limit:
-    """read_ahead_kb of the mount whose `major:minor` is *device*."""
+    """read_ahead_kb of the mount whose `major:minor`, or name below /sys/class/bdi, is *device*."""
     return set_limit(sysfs / "class/bdi" / device / "read_ahead_kb", READ_AHEAD_KIB)
 
 
@@ -68,11 +68,7 @@ def bdis(sysfs: Path = Path("/sys")) -> frozenset[str]:
 
 def set_image_read_ahead(before: frozenset[str], sysfs: Path = Path("/sys")) -> Limit:
     """As set_read_ahead, for an image: EROFS numbers its mounts (`erofs-7`), so ours is one that *before* has not."""
-    limits = [
-        set_limit(sysfs / "class/bdi" / name / "read_ahead_kb", READ_AHEAD_KIB)
-        for name in sorted(bdis(sysfs) - before)
-        if name.startswith("erofs-")
-    ]
+    limits = [set_read_ahead(name, sysfs) for name in sorted(bdis(sysfs) - before) if name.startswith("erofs-")]
     return min(limits, key=lambda limit: limit.actual or 0, default=Limit(READ_AHEAD_KIB, None, "no bdi appeared"))
 
 

@@ -77,6 +77,11 @@ def top_at(mountpoint: Path, mounts: Iterable[Mounted]) -> Mounted | None:
     return found
 
 
+def is_block_device(device: str) -> bool:
+    """Whether the file system `major:minor` lies on one; others have numbers of major 0."""
+    return not device.startswith("0:")
+
+
 def uses_of(own: frozenset[Path], devices: frozenset[str], mounts: Iterable[Mounted]) -> list[Mounted]:
     """The mounts that show the file systems of *devices*, or an overlay of what is at *own*; not those at *own*."""
     lower = tuple(f"lowerdir={path}:" for path in own)

@@ -14,7 +14,7 @@ from gridfs.errors import Unsupported
 from gridfs.image import Image
 from gridfs.mount import kernel, registry, veil
 from gridfs.mount.handed_in import NOT_OURS, descriptor_of
-from gridfs.mount.mounts import current, top_at
+from gridfs.mount.mounts import current, is_block_device, top_at
 from gridfs.mount.spec import MountRecord, MountSpec
 
 log = logging.getLogger("gridfs.mount")
@@ -41,10 +41,8 @@ def reveal(spec: MountSpec, fuse_path: Path, image: Image | None, *, zero_open: 
         if image is not None and refused is None and _mount_image(spec, fuse_path, image):
             tree_path = spec.directory / registry.TREE
             veiled, veil_device = veil.IMAGE, _show_image(spec, tree_path)
-            on_block_device = not veil_device.startswith("0:")
-            read_ahead = str(
-                kernel.set_read_ahead(veil_device) if on_block_device else kernel.set_image_read_ahead(before)
-            )
+            on_device = is_block_device(veil_device)
+            read_ahead = str(kernel.set_read_ahead(veil_device) if on_device else kernel.set_image_read_ahead(before))
         else:
             veiled, veil_device = _show(spec, fuse_path, refused)
     return MountRecord(

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from gridfs.config import CacheSettings, MountOptions, StoreSettings
 from gridfs.model import Version
+from gridfs.mount.mounts import is_block_device
 from gridfs.mount.veil import source_of
 
 T = TypeVar("T")
@@ -96,9 +97,14 @@ class MountRecord:
         return self.fuse_device if self.tree_path is None or self.veil_device is None else self.veil_device
 
     @property
+    def is_image(self) -> bool:
+        """Whether what is shown is an image."""
+        return self.tree_path is not None
+
+    @property
     def on_block_device(self) -> bool:
         """Whether the image lies on loop devices."""
-        return self.tree_path is not None and not self.shown_device.startswith("0:")
+        return self.is_image and is_block_device(self.shown_device)
 
     @property
     def own_paths(self) -> frozenset[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gridfs.config import MountOptions
-from gridfs.image import LARGEST_MEAN_FILE_BYTES
+from gridfs.image_addresses import LARGEST_MEAN_FILE_BYTES
 from gridfs.model import Version
 from gridfs.mount import client, launch
 from gridfs.mount.mounts import current, top_at
@@ -22,7 +22,7 @@ from tests.support.data import ramp
 REFUSED = """
 import errno, sys
 from gridfs.mount import daemon, {module}
-def refuse(*arguments, **more): raise OSError(errno.{errno}, "refused by the test")
+def refuse(*arguments, **more): raise OSError(errno.EPERM, "refused by the test")
 {names}
 sys.exit(daemon.main())
 """
@@ -48,7 +48,7 @@ def mounted_by(
 ) -> Path:
     """As staged.mount, by a daemon in which *names* of a module refuse."""
     changes = "\n".join(f"{module}.{name} = refuse" for name in names)
-    script = REFUSED.format(module=module, errno="EPERM", names=changes)
+    script = REFUSED.format(module=module, names=changes)
     path.mkdir()
     with monkeypatch.context() as refusing:
         refusing.setattr(launch, "command", lambda: [sys.executable, "-c", script])

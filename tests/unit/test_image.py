@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from gridfs import erofs
 from gridfs.config import MountOptions
 from gridfs.errors import IntegrityError
-from gridfs.image import LARGEST_MEAN_FILE_BYTES, SMALL_BYTES, Addresses, Image, nid_of, pays
+from gridfs.image import Image
+from gridfs.image_addresses import LARGEST_MEAN_FILE_BYTES, SMALL_BYTES, Addresses, nid_of, pays
 from gridfs.manifest.reader import Manifest
 from gridfs.model import Buffer, ByteRange, Kind, ObjectRecord
 from gridfs.vfs import FileSystem, View, Volume
@@ -163,23 +165,20 @@ def test_a_manifest_that_does_not_say_its_longest_name_gets_room_for_any(tmp_pat
     info = write_tree(tmp_path / "manifest", [Node(b"file")])
     assert info.longest_name_bytes == 4
     assert Addresses(info).per_block == 256
-    older = type(info)(**{name: getattr(info, name) for name in info.__slots__} | {"longest_name_bytes": None})
-    assert Addresses(older).per_block == 15
+    assert Addresses(replace(info, longest_name_bytes=None)).per_block == 15
 
 
 def test_a_version_of_8_tib_has_no_image(tmp_path: Path) -> None:
     info = write_tree(tmp_path / "manifest", [Node(b"file")])
-    fields = {name: getattr(info, name) for name in info.__slots__}
     for tib, fits in (7, True), (8, False):
-        large = type(info)(**fields | {"block_count": (tib << 40) // BLOCK_SIZE_BYTES})
+        large = replace(info, block_count=(tib << 40) // BLOCK_SIZE_BYTES)
         assert Addresses(large).fits == fits
 
 
 def test_a_version_of_large_files_has_no_image(tmp_path: Path) -> None:
     info = write_tree(tmp_path / "manifest", [Node(b"a"), Node(b"b")])
-    fields = {name: getattr(info, name) for name in info.__slots__}
-    assert pays(type(info)(**fields | {"total_bytes": 2 * LARGEST_MEAN_FILE_BYTES}))
-    assert not pays(type(info)(**fields | {"total_bytes": 2 * LARGEST_MEAN_FILE_BYTES + 2}))
+    assert pays(replace(info, total_bytes=2 * LARGEST_MEAN_FILE_BYTES))
+    assert not pays(replace(info, total_bytes=2 * LARGEST_MEAN_FILE_BYTES + 2))
 
 
 def test_a_look_for_signatures_finds_zeros_and_fetches_nothing(tmp_path: Path) -> None:
