@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 
 from gridfs.errors import InvalidInput
 from gridfs.light import LightRecord
@@ -88,9 +89,10 @@ class LocalHost:
     """The machine that we run on."""
 
     def is_directory(self, path: str) -> bool | None:
-        if os.path.isdir(path):
-            return True
-        return False if os.path.lexists(path) else None
+        try:
+            return stat.S_ISDIR(os.stat(path).st_mode)
+        except OSError:  # nothing, or a link to nothing; looked at once, since another run may make it meanwhile
+            return False if os.path.islink(path) else None
 
     def is_writable(self, directory: str) -> bool:
         return os.access(directory, os.W_OK | os.X_OK)
