@@ -4,8 +4,9 @@ A file that is read in tree order costs one request to the daemon, even when its
 between processes and 200 us of Python. So when a part of a window has come, the files in it are stored into the
 kernel's page cache at once (FUSE_NOTIFY_STORE), and the reader finds them there without a word.
 
-Files across a multiple of 1 MiB are left out: the reader's requests for those tell the prefetcher how far it has come.
-That also leaves out large files, where the kernel's own read-ahead asks for much at a time. The kernel takes only files
+One file in each MiB is left out, the one across its start or else the first: the reader's requests for those tell the
+prefetcher how far it has come. That also leaves out large files, where the kernel's own read-ahead asks for much at a
+time. The kernel takes only files
 that it knows by a lookup; when it knows none of the first few, the rest of the part is not tried.
 
 The call is made in a thread, because it waits, and can't be killed, while a page is being read; that read is answered
@@ -59,15 +60,19 @@ class Extent(NamedTuple):
 
 
 def to_push(extents: list[Extent], part: ByteRange) -> list[Extent]:
-    """The files of an object, sorted by offset, that lie in *part* and not across a multiple of 1 MiB."""
+    """Of the files of an object, *extents* in its order, those that lie in *part*, but one in each MiB."""
     first = bisect_left(extents, (part.start, 0, 0))
+    last_mib = (extents[first - 1].offset + extents[first - 1].size - 1) // MIB if first else -1
     chosen = []
     for extent in extents[first:]:
-        stop = extent.offset + extent.size
         if extent.offset >= part.stop:
             break
-        if extent.size and stop <= part.stop and extent.offset // MIB == (stop - 1) // MIB:
+        if not extent.size:
+            continue
+        begins, ends = extent.offset // MIB, (extent.offset + extent.size - 1) // MIB
+        if begins == ends == last_mib and extent.offset + extent.size <= part.stop:
             chosen.append(extent)
+        last_mib = ends
     return chosen
 
 

@@ -19,6 +19,11 @@ from cachetools import LRUCache
 
 from gridfs.cache.buffers import BufferPool
 
+FILE_SHARE = 4 / 5
+"""Of a part that are bytes of files, at least: before each a gap may be, of a fifth of its size (create/pack.py), and
+what a reader in order has read at the end of a part is then five sixths of it. With a larger share here no part of a
+version of such files was ever let go of, and an epoch took new memory for all of it: at worst half of its time."""
+
 
 class Part:
     """A run of blocks of one object in one buffer. Published from its front to its end, as the bytes are verified."""
@@ -60,8 +65,8 @@ class Part:
         """Offset in the object up to which the bytes are verified (invariant 4: nothing behind it is handed out)."""
         self.pins = 0
         """How many hold it in memory: the flight that fills it, the queue of the disk tier."""
-        self.unread_bytes = (stop - start) * 7 // 8
-        """Of its first seven eighths, as if they were read first: below zero, `read_out` is worth asking."""
+        self.unread_bytes = int((stop - start) * FILE_SHARE)
+        """Of what surely is bytes of files, as if that were read first: below zero, `read_out` is worth asking."""
         self.read_lately = True
         """Set by reads, cleared by whoever lets go of idle parts."""
 
@@ -88,7 +93,7 @@ class Part:
         only counted: what is read twice makes a part go early, which costs a read from disk.
         """
         size = self.stop - self.start
-        return self.unread_bytes <= size * 7 // 8 - size or (
+        return self.unread_bytes <= int(size * FILE_SHARE) - size or (
             self.unread_bytes <= 0 and stop > self.stop - self.block_size_bytes
         )
 
