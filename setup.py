@@ -40,8 +40,8 @@ setup(
     ext_modules=[
         Extension(
             LIBRARY,
-            sources=["gridfs/_zero_open.c"],
-            extra_compile_args=["-O2", "-Wall"],
+            sources=["gridfs/_zero_open.c", "gridfs/_fast_reads.c", "gridfs/_open_ahead.c"],
+            extra_compile_args=["-O2", "-Wall", "-pthread"],
             # Linked against libfuse3 even if nothing seems to need it: there RTLD_NEXT finds what it stands for.
             extra_link_args=["-Wl,--no-as-needed", "-ldl"],
             optional=True,

@@ -36,6 +36,8 @@ unsigned long gridfs_requests_seen;
 /* What the kernel said in INIT that it can do: FUSE_NO_OPEN_SUPPORT, FUSE_NO_OPENDIR_SUPPORT. */
 unsigned int gridfs_kernel_flags;
 
+ssize_t gridfs_handed_on(struct fuse_buf *buf); /* _fast_reads.c */
+
 /* Zeros to send behind the next answer; at most a page. */
 unsigned long gridfs_padding;
 
@@ -84,7 +86,10 @@ int fuse_session_receive_buf(struct fuse_session *session, struct fuse_buf *buf)
     static int (*original)(struct fuse_session *, struct fuse_buf *);
     static int nonblocking_fd = -1;
     int fd = fuse_session_fd(session), result;
+    ssize_t handed_on = gridfs_handed_on(buf);
 
+    if (handed_on)
+        return handed_on;
     if (!original)
         original = dlsym(RTLD_NEXT, "fuse_session_receive_buf");
     if (fd != nonblocking_fd) {

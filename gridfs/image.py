@@ -18,7 +18,7 @@ from cachetools import LRUCache
 from gridfs import erofs
 from gridfs.erofs import BLOCK_BITS, BLOCK_BYTES, INODE_BYTES
 from gridfs.errors import IntegrityError
-from gridfs.image_addresses import INODES_PER_BLOCK, SMALL_BYTES, Addresses, nid_of
+from gridfs.image_addresses import INODES_PER_BLOCK, SMALL_BYTES, Addresses, SmallFiles, nid_of
 from gridfs.manifest.schema import ManifestInfo
 from gridfs.model import ROOT_INODE, Buffer, Entry, Kind, ObjectRecord
 from gridfs.vfs import FileSystem
@@ -102,6 +102,12 @@ class Image:
         self._directories: LRUCache[int, _Directory] = LRUCache(_DIRECTORIES_KEPT)
         self._first_blocks: LRUCache[int, int] = LRUCache(_OBJECTS_KEPT)
         self._large: LRUCache[int, tuple[list[int], list[int]]] = LRUCache(_OBJECTS_KEPT)
+
+    @property
+    def small_files(self) -> SmallFiles:
+        """Where they lie, for whoever answers READs of them too."""
+        begin, end = (block << BLOCK_BITS for block in (self.addresses.small, self.addresses.large))
+        return SmallFiles(INODE, begin, end, SMALL_BYTES.bit_length() - 1)
 
     async def read(self, offset: int, size_bytes: int) -> Buffer:
         """Bytes of the image, fewer where a file ends. Behind that the kernel must be given zeros: EROFS asks for whole

@@ -16,6 +16,8 @@ at once whatever its size. Addresses cost nothing, and most name no block that i
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from gridfs import erofs
 from gridfs.erofs import BLOCK_BITS, BLOCK_BYTES, INODE_BYTES
 from gridfs.manifest.schema import ManifestInfo
@@ -31,6 +33,15 @@ LARGEST_MEAN_FILE_BYTES = 4 << 20
 SMALL_BYTES = SLOT_BLOCKS << BLOCK_BITS
 
 INODES_PER_BLOCK = BLOCK_BYTES // INODE_BYTES
+
+
+class SmallFiles(NamedTuple):
+    """Where the READs of small files go: of inode *node*, to bytes begin + (n << shift) for the manifest's inode n."""
+
+    node: int
+    begin: int
+    end: int
+    shift: int
 
 
 class Addresses:

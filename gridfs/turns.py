@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import select
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -24,9 +25,11 @@ BURST = 16
 class Device:
     """The FUSE device, of which one worker reads at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, begin: Callable[[int], int]) -> None:
+        self._begin = begin
         self._poll = select.poll()
         self._known: int | None = None
+        """What is polled."""
         self._ready = False
         """It was seen to be readable by the worker that is about to read it, in this very step."""
         self._waiting = False
@@ -69,9 +72,9 @@ class Device:
         if self._ready:
             return
         if self._known is None:
-            self._poll.register(descriptor, select.POLLIN)
-            self._known = descriptor
-        await trio.lowlevel.wait_readable(descriptor)
+            self._known = self._begin(descriptor)
+            self._poll.register(self._known, select.POLLIN)
+        await trio.lowlevel.wait_readable(self._known)
 
 
 class Lowlevel:
@@ -85,10 +88,13 @@ class Lowlevel:
 
 
 class Turns:
-    """What pyfuse3 takes for the module trio. For one session."""
+    """What pyfuse3 takes for the module trio. For one session.
 
-    def __init__(self) -> None:
-        device = Device()
+    *begin* is given the device when it is first waited for, and says what is to be polled in its place.
+    """
+
+    def __init__(self, begin: Callable[[int], int] = lambda device: device) -> None:
+        device = Device(begin)
         self.lowlevel = Lowlevel(device)
         self.Lock = lambda: device
 

@@ -1,31 +1,32 @@
 """Small files of a window, given to the kernel before anyone asks for them.
 
-A file that is read in tree order costs one request to the daemon, even when its bytes lie in memory: two switches
-between processes and 200 us of Python. So when a part of a window has come, the files in it are stored into the
-kernel's page cache at once (FUSE_NOTIFY_STORE), and the reader finds them there without a word.
+A file that is read in tree order costs one request to the daemon, even when its bytes lie in memory, and its reader
+waits for the answer. So when a part of a window has come, the kernel is given the files in it at once, and the reader
+finds them in the page cache:
 
-One file in each MiB is left out, the one across its start or else the first: the reader's requests for those tell the
-prefetcher how far it has come. That also leaves out large files, where the kernel's own read-ahead asks for much at a
-time. The kernel takes only files
-that it knows by a lookup; when it knows none of the first few, the rest of the part is not tried.
+    of an image      the kernel is made to read them (open_ahead.py)
+    of a FUSE mount  they are stored (FUSE_NOTIFY_STORE). It takes only files that it knows by a lookup; when it knows
+                     none of the first few, the rest of the part is not tried
 
-The call is made in a thread, because it waits, and can't be killed, while a page is being read; that read is answered
-by this process. So what readers wait for is not pushed, and the pushing must have ended (`stop`) before the answering
-does.
+One file in each MiB is left out (extents.py): the reader's requests for those tell the prefetcher how far it has come.
+That also leaves out large files, where the kernel's own read-ahead asks for much at a time.
+
+The calls are made in a thread, because they wait, and can't be killed, while this process has something to answer. So
+what readers wait for is not stored, and the pushing must have ended (`stop`) before the answering does.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol, TypeVar
 
 import trio
-from cachetools import LRUCache
 
-from gridfs.config import MIB
-from gridfs.model import Buffer, ByteRange, Entry, ObjectRecord
+from gridfs.extents import Extent, Extents
+from gridfs.model import Buffer, ByteRange, ObjectRecord
+
+T = TypeVar("T")
 
 QUEUED_PARTS = 16
 """Parts not yet given: more than a window. The oldest is dropped, since its reader has gone by."""
@@ -36,11 +37,8 @@ TRIES = 4
 Store = Callable[[int, Buffer], bool]
 """Stores a file's bytes into the page cache of an inode; False when the kernel does not know the inode. Blocks."""
 
-
-class Files(Protocol):
-    """What is asked of a manifest."""
-
-    def entries_of_object(self, number: int) -> Iterator[Entry]: ...
+OpenAhead = Callable[[list[int]], int]
+"""Has the kernel read files of the image, by their inodes; how many it could. Blocks."""
 
 
 class Parts(Protocol):
@@ -51,43 +49,19 @@ class Parts(Protocol):
     def peek(self, obj: ObjectRecord, byte_range: ByteRange, /) -> memoryview | None: ...
 
 
-class Extent(NamedTuple):
-    """Where a file lies in its object."""
-
-    offset: int
-    size: int
-    inode: int
-
-
-def to_push(extents: list[Extent], part: ByteRange) -> list[Extent]:
-    """Of the files of an object, *extents* in its order, those that lie in *part*, but one in each MiB."""
-    first = bisect_left(extents, (part.start, 0, 0))
-    last_mib = (extents[first - 1].offset + extents[first - 1].size - 1) // MIB if first else -1
-    chosen = []
-    for extent in extents[first:]:
-        if extent.offset >= part.stop:
-            break
-        if not extent.size:
-            continue
-        begins, ends = extent.offset // MIB, (extent.offset + extent.size - 1) // MIB
-        if begins == ends == last_mib and extent.offset + extent.size <= part.stop:
-            chosen.append(extent)
-        last_mib = ends
-    return chosen
-
-
 class Pusher:
     """Gives the files of windows to the kernel. `run` must be running."""
 
-    def __init__(self, manifest: Files, reader: Parts, store: Store) -> None:
-        self._manifest = manifest
+    def __init__(self, extents: Extents, reader: Parts, store: Store) -> None:
+        self._extents = extents
         self._reader = reader
         self._store = store
         self._queue: deque[tuple[ObjectRecord, ByteRange]] = deque(maxlen=QUEUED_PARTS)
         self._parked = trio.lowlevel.ParkingLot()
-        self._extents: LRUCache[int, list[Extent]] = LRUCache(4)
         self._thread = trio.CapacityLimiter(1)
         self._stopped = False
+        self.open_ahead: OpenAhead | None = None
+        """Set when an image is mounted."""
         self.pushed_files = 0
         self.parts_done = 0
         reader.on_window = self._came
@@ -104,11 +78,15 @@ class Pusher:
                 await self._parked.park()
                 continue
             obj, part = self._queue.popleft()
-            files = [(extent.inode, view) for extent, view in self._views(obj, part)]
-            if files:
-                self.pushed_files += await trio.to_thread.run_sync(self._push, files, limiter=self._thread)
-                files.clear()
+            extents = self._extents.small_in(obj.number, part)
+            if self.open_ahead is not None:
+                self.pushed_files += await self._in_thread(self.open_ahead, [extent.inode for extent in extents])
+            else:
+                self.pushed_files += await self._in_thread(self._push, list(self._views(obj, extents)))
             self.parts_done += 1
+
+    async def _in_thread(self, push: Callable[[list[T]], int], files: list[T]) -> int:
+        return await trio.to_thread.run_sync(push, files, limiter=self._thread) if files else 0
 
     async def stop(self) -> None:
         """Returns when nothing is being pushed, and nothing will be."""
@@ -117,18 +95,11 @@ class Pusher:
         async with self._thread:
             pass
 
-    def _views(self, obj: ObjectRecord, part: ByteRange) -> Iterator[tuple[Extent, memoryview]]:
-        extents = self._extents.get(obj.number)
-        if extents is None:
-            extents = sorted(
-                Extent(entry.offset or 0, entry.size, entry.inode)
-                for entry in self._manifest.entries_of_object(obj.number)
-            )
-            self._extents[obj.number] = extents
-        for extent in to_push(extents, part):
+    def _views(self, obj: ObjectRecord, extents: list[Extent]) -> Iterator[tuple[int, memoryview]]:
+        for extent in extents:
             view = self._reader.peek(obj, ByteRange(extent.offset, extent.offset + extent.size))
             if view is not None:
-                yield extent, view
+                yield extent.inode, view
 
     def _push(self, files: list[tuple[int, memoryview]]) -> int:
         """In a thread. How many of *files* the kernel took."""

@@ -34,6 +34,7 @@ class Part:
         "buffer",
         "first_block",
         "identity",
+        "on_gone",
         "pins",
         "read_lately",
         "ready",
@@ -67,6 +68,8 @@ class Part:
         """How many hold it in memory: the flight that fills it, the queue of the disk tier."""
         self.unread_bytes = int((stop - start) * FILE_SHARE)
         """Of what surely is bytes of files, as if that were read first: below zero, `read_out` is worth asking."""
+        self.on_gone: Callable[[], None] | None = None
+        """Called once, before it leaves memory: somebody beside the cache looks at the buffer until then."""
         self.read_lately = True
         """Set by reads, cleared by whoever lets go of idle parts."""
 
@@ -203,6 +206,9 @@ class MemoryCache:
 
     def _forget(self, part: Part) -> None:
         self._evicted_parts += 1
+        if part.on_gone is not None:
+            part.on_gone()
+            part.on_gone = None
         for block in range(part.first_block, part.stop_block):
             if self.blocks.get((part.identity, block)) is part:
                 del self.blocks[part.identity, block]

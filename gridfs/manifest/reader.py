@@ -45,6 +45,13 @@ WHERE inode >= (SELECT first_inode FROM object WHERE number = ?1)
 ORDER BY offset, inode
 """
 
+_EXTENTS_OF_OBJECT = """
+SELECT offset, size, inode FROM entry
+WHERE inode >= (SELECT first_inode FROM object WHERE number = ?1)
+  AND inode <= (SELECT last_inode FROM object WHERE number = ?1) AND object = ?1 AND size > 0
+ORDER BY offset, size, inode
+"""
+
 _Row: TypeAlias = tuple[object, ...]
 _ObjectRow: TypeAlias = tuple[int, str, int, int, str | None, int | None, int | None, int | None, int | None]
 
@@ -185,6 +192,11 @@ class Manifest:
     def entries_of_object(self, number: int) -> Iterator[Entry]:
         """The files whose bytes lie in an object, by offset. Content that is named twice comes twice."""
         return self._entries(_ENTRIES_OF_OBJECT, (number,))
+
+    def extents_of_object(self, number: int) -> list[tuple[int, int, int]]:
+        """(offset, size, inode) of the files whose bytes lie in an object, in this order."""
+        with self._damage_is_format_error():
+            return self._connection.execute(_EXTENTS_OF_OBJECT, (number,)).fetchall()
 
     def problems(self) -> Iterator[Problem]:
         """What the version does not carry of its source, in the order in which it was found."""

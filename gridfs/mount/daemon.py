@@ -29,8 +29,10 @@ from typing import Any
 
 import trio
 
-from gridfs import zero_open
+from gridfs import fast_reads, zero_open
 from gridfs.errors import EXIT_BUG, GridfsError, Unsupported, exit_code_of
+from gridfs.extents import Extents
+from gridfs.fast_reads import FastReads
 from gridfs.fuse import MAX_TASKS, Operations, store_pages  # loads the hook before pyfuse3
 from gridfs.image import Image
 from gridfs.image_addresses import pays
@@ -49,6 +51,7 @@ from gridfs.mount.syscalls import may_mount
 from gridfs.mount.systemd import notify
 from gridfs.mount.users import Use, may_release, uses
 from gridfs.observe import Counters, Incidents, set_up_logging
+from gridfs.open_ahead import opener
 from gridfs.turns import Turns
 from gridfs.vfs_push import Pusher
 
@@ -78,6 +81,7 @@ class Daemon:
         self.crashed = False
         self._version: OpenVersion | None = None
         self._pusher: Pusher | None = None
+        self._fast_reads: FastReads | None = None
         self._image: Image | None = None
 
     async def run(self, descriptor: int, reports: bool) -> None:
@@ -98,12 +102,19 @@ class Daemon:
                 image=image,
             )
             await stack.enter_async_context(self._mounted(operations))
-            self._pusher = pusher = Pusher(version.manifest, version.reader, store_pages)
+            extents = Extents(version.manifest)
+            self._pusher = pusher = Pusher(extents, version.reader, store_pages)
+            turns = Turns()
             async with trio.open_nursery() as serving:
+                if (library := fast_reads.load()) is not None and operations.hook is not None:
+                    fast = FastReads(library, extents, version.reader, image.small_files if image is not None else None)
+                    stack.callback(fast.end)
+                    self._fast_reads, turns = fast, Turns(fast.start)
+                    serving.start_soon(fast.run, name="fast reads")
                 serving.start_soon(pusher.run, name="push")
                 serving.start_soon(self._end_by_signal, name="signals")
                 serving.start_soon(self._become_ready, serving, descriptor, reports, name="start")
-                pyfuse3.trio = Turns()  # type: ignore[attr-defined]  # as its own asyncio support does
+                pyfuse3.trio = turns  # type: ignore[attr-defined]  # as its own asyncio support does
                 await pyfuse3.main(max_tasks=MAX_TASKS)
                 serving.cancel_scope.cancel()
 
@@ -143,8 +154,8 @@ class Daemon:
         await serving.start(control.serve, self.spec.directory, self._answer, name="control")
         self.record = record = await trio.to_thread.run_sync(self._reveal)
         registry.write_record(self.spec.directory, record)
-        if record.is_image and self._pusher is not None:
-            await self._pusher.stop()  # an image has pages of its own, which can't be stored into
+        if self._pusher is not None and record.tree_path is not None:
+            self._pusher.open_ahead = opener(record.tree_path)
         if self._image is not None and record.on_block_device:
             self._image.on_scan = lambda *extent: serving.start_soon(self._read_ahead, record.shown_device, *extent)
         self._touch()
@@ -210,6 +221,9 @@ class Daemon:
 
     def _status(self) -> dict[str, Any]:
         version = self._version
+        fast = self._fast_reads
+        if fast is not None:
+            fast.drain()
         return {
             "record": plain(self.record),
             "linger_s": self._linger_s,
@@ -217,6 +231,8 @@ class Daemon:
             "counters": self.counters.snapshot(),
             "incidents": [incident.as_json() for incident in self.incidents.snapshot()],
             "reader": plain(version.reader.statistics()) if version is not None else {},
+            "reads_answered_in_c": fast.answered_reads if fast is not None else 0,
+            "files_read_ahead": self._pusher.pushed_files if self._pusher is not None else 0,
             "store": plain(version.store_statistics) if version is not None else {},
         }
 

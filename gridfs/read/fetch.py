@@ -69,13 +69,13 @@ class Fetcher(Carrier):
         timeout_s: float,
         on_defect: Callable[[BaseException, str], object],
         is_dense: Callable[[ObjectRecord, int], bool],
-        on_window: Callable[[ObjectRecord, ByteRange], None],
+        on_landed: Callable[[Flight], None],
     ) -> None:
         super().__init__(layout=layout, store=store, key_of=key_of, memory=memory, cache=cache, budget=budget)
         self._timeout_s = timeout_s
         self._on_defect = on_defect
         self._is_dense = is_dense
-        self._on_window = on_window
+        self._on_landed = on_landed
         self._foreground = Limit(FOREGROUND_FLIGHTS)
         self._failures = Failures()
         self.last_error: GridfsError | None = None
@@ -280,8 +280,8 @@ class Fetcher(Carrier):
                 self._failures.remember(flight)
         flight.done = True
         flight.wake()
-        if flight.priority is Priority.WINDOW and flight.error is None:
-            self._on_window(flight.obj, ByteRange(flight.span.start_byte, flight.span.stop_byte))
+        if flight.error is None:
+            self._on_landed(flight)
 
 
 def slice_of(pieces: Sequence[Piece], byte_range: ByteRange) -> memoryview:

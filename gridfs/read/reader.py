@@ -99,7 +99,7 @@ class Reader:
             budget=self._budget,
             timeout_s=settings.read_timeout_s,
             on_defect=on_defect,
-            on_window=self._window_came,
+            on_landed=self._landed,
             is_dense=lambda obj, block: self._prefetcher.is_dense(obj.first_block + block),
         )
         self._prefetcher = Prefetcher(
@@ -112,6 +112,10 @@ class Reader:
         self._background = Background(layout, self._fetcher, self._budget)
         self.on_window: Callable[[ObjectRecord, ByteRange], None] | None = None
         """Told of each part that has come for a window: its bytes can be had by `peek`."""
+        self.on_part: Callable[[ObjectRecord, Part], None] | None = None
+        """Told of each part that has come and will be read: who shows it to others sets its `on_gone`."""
+        self.on_shown_hit: Callable[[], None] | None = None
+        """Told when a part with an `on_gone` answers a read here."""
         self._held_bytes = 0
         """Of this version on disk when the reader started."""
         self._awaited: list[tuple[str, ByteRange]] = []
@@ -146,6 +150,8 @@ class Reader:
             if part.unread_bytes <= 0:
                 self._cache.spend(part, stop)
             self._reads_from_memory += 1
+            if part.on_gone is not None and self.on_shown_hit is not None:
+                self.on_shown_hit()
             self._observe(obj.first_block + first, obj.first_block + -(-stop // size), Outcome.HIT)
             return part.buffer[start - part.start : stop - part.start]
         if stop <= start:
@@ -232,9 +238,22 @@ class Reader:
             remedy="see whether the store can be reached from this machine",
         )
 
-    def _window_came(self, obj: ObjectRecord, byte_range: ByteRange) -> None:
-        if self.on_window is not None:
-            self.on_window(obj, byte_range)
+    def _landed(self, flight: Flight) -> None:
+        if flight.part is None or flight.priority is Priority.WARM:
+            return
+        if self.on_part is not None:
+            self.on_part(flight.obj, flight.part)
+        if self.on_window is not None and flight.priority is Priority.WINDOW:
+            self.on_window(flight.obj, ByteRange(flight.part.start, flight.part.stop))
+
+    def count_shown(self, part: Part, reads: int, size_bytes: int, stop: int) -> None:
+        """Somebody to whom *part* was shown has answered that many reads from it, the last of which ended at *stop*.
+
+        The prefetcher is not told.
+        """
+        self._reads_from_memory += reads
+        self._memory.touch(part)
+        self._count_read(part, size_bytes, stop)
 
     def _count_read(self, part: Part, size_bytes: int, stop: int) -> None:
         part.read_lately = True

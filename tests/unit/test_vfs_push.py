@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import trio
 import trio.testing
 
 from gridfs.config import KIB, MIB
-from gridfs.model import Buffer, ByteRange, Entry, Kind, ObjectRecord
-from gridfs.vfs_push import TRIES, Extent, Pusher, to_push
+from gridfs.extents import Extents, small_files
+from gridfs.model import Buffer, ByteRange, ObjectRecord
+from gridfs.vfs_push import TRIES, Pusher
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
 
@@ -17,29 +18,27 @@ OBJECT = ObjectRecord(1, "a" * 32, 4 * MIB, 0, "a" * 32)
 FILE_SIZE = 100 * KIB
 
 
-def extents() -> list[Extent]:
-    return [Extent(number * FILE_SIZE, FILE_SIZE, 100 + number) for number in range(4 * MIB // FILE_SIZE)]
+def extents() -> list[tuple[int, int, int]]:
+    return [(number * FILE_SIZE, FILE_SIZE, 100 + number) for number in range(4 * MIB // FILE_SIZE)]
 
 
 def test_one_file_in_each_mib_is_left_for_the_reader_to_ask_for() -> None:
-    left = {extent.inode - 100 for extent in extents()} - {
-        e.inode - 100 for e in to_push(extents(), ByteRange(0, 4 * MIB))
-    }
-    assert left == {0, 10, 20, 30}
-    aligned = [Extent(number * 128 * KIB, 110 * KIB, number) for number in range(32)]
+    pushed = {extent.inode - 100 for extent in small_files(extents(), ByteRange(0, 4 * MIB))}
+    assert {inode - 100 for _, _, inode in extents()} - pushed == {0, 10, 20, 30}
+    aligned = [(number * 128 * KIB, 110 * KIB, number) for number in range(32)]
     for part in (ByteRange(0, 4 * MIB), ByteRange(MIB, 3 * MIB), ByteRange(128 * KIB, 2 * MIB)):
         within = {n for n in range(32) if part.start <= n * 128 * KIB < part.stop}
-        assert within - {extent.inode for extent in to_push(aligned, part)} == {n for n in within if n % 8 == 0}
+        assert within - {extent.inode for extent in small_files(aligned, part)} == {n for n in within if n % 8 == 0}
 
 
 def test_only_files_that_lie_in_the_part_are_chosen() -> None:
-    chosen = to_push(extents(), ByteRange(250 * KIB, 650 * KIB))
+    chosen = small_files(extents(), ByteRange(250 * KIB, 650 * KIB))
     assert [extent.inode - 100 for extent in chosen] == [3, 4, 5]
 
 
-def test_empty_and_large_files_are_not_chosen() -> None:
-    odd = [Extent(0, 5, 1), Extent(5, 0, 2), Extent(5, 10, 3), Extent(15, 3 * MIB, 4)]
-    assert [extent.inode for extent in to_push(odd, ByteRange(0, 4 * MIB))] == [3]
+def test_large_files_are_not_chosen() -> None:
+    odd = [(0, 5, 1), (5, 10, 2), (15, 3 * MIB, 3), (15 + 3 * MIB, 10, 4), (25 + 3 * MIB, 10, 5)]
+    assert [extent.inode for extent in small_files(odd, ByteRange(0, 4 * MIB))] == [2, 4, 5]
 
 
 class OneObject:
@@ -48,9 +47,8 @@ class OneObject:
     def __init__(self) -> None:
         self.on_window: Callable[[ObjectRecord, ByteRange], None] | None = None
 
-    def entries_of_object(self, number: int) -> Iterator[Entry]:
-        for offset, size, inode in extents():
-            yield Entry(inode, 1, b"f", Kind.FILE, 0, size, 0, number, offset, None, None, None, None)
+    def extents_of_object(self, number: int) -> list[tuple[int, int, int]]:
+        return extents()
 
     def peek(self, obj: ObjectRecord, byte_range: ByteRange) -> memoryview | None:
         return memoryview(ramp(byte_range.size_bytes, byte_range.start))
@@ -58,7 +56,7 @@ class OneObject:
 
 async def _pushed(store: Callable[[int, Buffer], bool]) -> int:
     files = OneObject()
-    pusher = Pusher(files, files, store)
+    pusher = Pusher(Extents(files), files, store)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pusher.run)
         await trio.testing.wait_all_tasks_blocked()
@@ -92,3 +90,21 @@ async def test_a_kernel_that_knows_none_of_the_first_files_is_left_alone() -> No
 
     assert await _pushed(store) == 0
     assert len(asked) == TRIES
+
+
+@on_trio
+async def test_an_image_is_read_ahead_by_its_inodes() -> None:
+    files = OneObject()
+    opened: list[list[int]] = []
+    pusher = Pusher(Extents(files), files, lambda inode, data: False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pusher.run)
+        pusher.open_ahead = lambda inodes: opened.append(inodes) or len(inodes)  # type: ignore[func-returns-value]
+        await trio.testing.wait_all_tasks_blocked()
+        assert files.on_window is not None
+        files.on_window(OBJECT, ByteRange(0, MIB))
+        while not pusher.parts_done:
+            await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+    assert opened == [[100 + number for number in range(1, 10)]]
+    assert pusher.pushed_files == 9

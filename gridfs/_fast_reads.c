@@ -1,0 +1,360 @@
+/* Answers READs of small files whose bytes lie in memory, in a thread without Python (gridfs/fast_reads.py drives this;
+ * docs/decisions/fast-reads.md).
+ *
+ * Who reads one file after the other waits for one answer at a time.  By Python an answer takes 70 us of processor and
+ * a turn at the GIL, which whatever brings the next bytes needs too.  So Python says which files lie where (gridfs_put),
+ * and while there are such files, this thread reads the FUSE device in place of Python's event loop: what it can answer
+ * it answers, and everything else it hands on.
+ *
+ *   Python in charge     its event loop polls `poll_fd`, an epoll set with the device in it, and reads the device
+ *   thread in charge     the device is out of the set; requests handed on lie in a queue, and an eventfd in the set
+ *                        says so.  fuse_session_receive_buf (_zero_open.c) takes them from there
+ *
+ * gridfs_take_charge begins the second; the thread ends it when it has had nothing to answer for a while.  A request
+ * can be read by either at any time, and answered by either: the kernel knows it by its number alone.
+ *
+ * The bytes belong to Python, which calls gridfs_drop before it uses a buffer for anything else; `table_lock` is held
+ * for the whole of an answer, so that when gridfs_drop returns, nobody looks at the buffer any more.
+ */
+#define _GNU_SOURCE
+#define FUSE_USE_VERSION 30
+#include <errno.h>
+#include <fuse3/fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define SETS (1u << 14)
+#define WAYS 4
+#define SLOTS 1024
+#define PAGE 4096
+#define LARGEST_REQUEST (4u << 20) /* libfuse's own buffer is not larger before its version 3.17 */
+#define MISSES_BEFORE_HANDING_BACK 32
+#define IDLE_MS 100
+
+struct file {
+    uint64_t inode;
+    uint32_t slot, generation;
+    uint32_t offset, size; /* in the slot's buffer */
+};
+
+struct slot {
+    const char *base;
+    uint32_t generation;
+    int is_listed; /* in `served` */
+    uint64_t reads, bytes, stop;
+};
+
+struct request {
+    struct request *next;
+    size_t size;
+    char bytes[];
+};
+
+static struct file files[SETS][WAYS];
+static struct slot slots[SLOTS];
+static uint32_t served[SLOTS], served_count;
+static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static pthread_mutex_t charge_lock = PTHREAD_MUTEX_INITIALIZER; /* everything below */
+static pthread_cond_t charge_changed = PTHREAD_COND_INITIALIZER;
+static pthread_t thread;
+static int is_running, is_in_charge, is_ending;
+static struct request *first_request, **last_request = &first_request;
+static int device = -1, poll_fd = -1, queue_event = -1, end_event = -1;
+
+/* Where small files lie in an image: inode n at begin + (n << shift). */
+static uint64_t image_node, image_begin, image_end, image_shift;
+
+static struct file *set_of(uint64_t inode)
+{
+    return files[(inode * 0x9e3779b97f4a7c15u) >> 50];
+}
+
+/* The number of *count* files: triples of inode, offset in *base*, size. */
+void gridfs_put(uint32_t number, const char *base, size_t count, const uint64_t *triples)
+{
+    struct slot *slot = &slots[number];
+
+    pthread_mutex_lock(&table_lock);
+    slot->base = base;
+    for (size_t i = 0; i < count; i++, triples += 3) {
+        struct file *set = set_of(triples[0]), *place = &set[triples[1] / PAGE % WAYS];
+        for (int way = 0; way < WAYS; way++) {
+            if (set[way].inode == triples[0]) {
+                place = &set[way];
+                break;
+            }
+            if (set[way].generation != slots[set[way].slot].generation)
+                place = &set[way]; /* of a part that is gone */
+        }
+        *place = (struct file){triples[0], number, slot->generation, triples[1], triples[2]};
+    }
+    pthread_mutex_unlock(&table_lock);
+}
+
+/* From here on nothing of this slot is answered, and its buffer is looked at by nobody. */
+void gridfs_drop(uint32_t number)
+{
+    pthread_mutex_lock(&table_lock);
+    slots[number].generation++;
+    slots[number].base = NULL;
+    pthread_mutex_unlock(&table_lock);
+}
+
+/* What was answered since the last call: (slot, reads, bytes, end of the last) of each slot; returns how many. *rows*
+ * has room for all slots. */
+size_t gridfs_drain(uint64_t *rows)
+{
+    size_t count;
+
+    if (!__atomic_load_n(&served_count, __ATOMIC_RELAXED))
+        return 0;
+    pthread_mutex_lock(&table_lock);
+    for (count = 0; count < served_count; count++, rows += 4) {
+        struct slot *slot = &slots[served[count]];
+        rows[0] = served[count];
+        rows[1] = slot->reads;
+        rows[2] = slot->bytes;
+        rows[3] = slot->stop;
+        slot->reads = slot->bytes = slot->stop = 0;
+        slot->is_listed = 0;
+    }
+    served_count = 0;
+    pthread_mutex_unlock(&table_lock);
+    return count;
+}
+
+static void count(uint32_t number, uint64_t bytes, uint64_t stop)
+{
+    struct slot *slot = &slots[number];
+
+    if (!slot->is_listed) {
+        slot->is_listed = 1;
+        served[served_count] = number;
+        __atomic_store_n(&served_count, served_count + 1, __ATOMIC_RELAXED);
+    }
+    slot->reads++;
+    slot->bytes += bytes;
+    if (stop > slot->stop)
+        slot->stop = stop;
+}
+
+/* Whether the request was a READ of a file in the table, and is answered. */
+static int answer(const char *bytes, size_t size)
+{
+    static const char zeros[PAGE];
+    const struct fuse_in_header *header = (const void *)bytes;
+    const struct fuse_read_in *wanted = (const void *)(header + 1);
+    uint64_t inode = header->nodeid, inside, length, padding = 0;
+    int is_answered = 0;
+
+    if (header->opcode != FUSE_READ || size < sizeof *header + sizeof *wanted)
+        return 0;
+    inside = wanted->offset;
+    if (image_node && inode == image_node) {
+        if (inside < image_begin || inside >= image_end)
+            return 0;
+        inode = (inside - image_begin) >> image_shift;
+        inside = (inside - image_begin) & ((1ull << image_shift) - 1);
+    }
+    pthread_mutex_lock(&table_lock);
+    for (struct file *file = set_of(inode), *end = file + WAYS; file < end; file++) {
+        struct slot *slot = &slots[file->slot];
+        if (file->inode != inode || file->generation != slot->generation || !slot->base || inside >= file->size)
+            continue;
+        length = file->size - inside < wanted->size ? file->size - inside : wanted->size;
+        if (image_node && header->nodeid == image_node)
+            padding = wanted->size - length; /* EROFS wants whole pages */
+        if (padding >= PAGE)
+            break;
+        struct fuse_out_header reply = {sizeof reply + length + padding, 0, header->unique};
+        struct iovec parts[3] = {
+            {&reply, sizeof reply}, {(void *)(slot->base + file->offset + inside), length}, {(void *)zeros, padding}};
+        /* ENOENT: who asked was killed meanwhile.  Whatever else is wrong with the device, the next read will tell. */
+        (void)!writev(device, parts, padding ? 3 : 2);
+        count(file->slot, length, file->offset + inside + length);
+        is_answered = 1;
+        break;
+    }
+    pthread_mutex_unlock(&table_lock);
+    return is_answered;
+}
+
+static void hand_on(const char *bytes, size_t size)
+{
+    struct request *request = malloc(sizeof *request + size);
+
+    if (!request)
+        abort(); /* a request that is lost is a reader who waits for ever */
+    request->next = NULL;
+    request->size = size;
+    memcpy(request->bytes, bytes, size);
+    pthread_mutex_lock(&charge_lock);
+    *last_request = request;
+    last_request = &request->next;
+    eventfd_write(queue_event, 1);
+    pthread_mutex_unlock(&charge_lock);
+}
+
+static void hand_back(void)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    pthread_mutex_lock(&charge_lock);
+    is_in_charge = 0;
+    epoll_ctl(poll_fd, EPOLL_CTL_ADD, device, &event);
+    pthread_mutex_unlock(&charge_lock);
+}
+
+/* Reads the device until there is nothing to answer for a while. */
+static int serve(char *buffer)
+{
+    struct pollfd waited[2] = {{device, POLLIN, 0}, {end_event, POLLIN, 0}};
+    int misses = 0;
+
+    while (misses < MISSES_BEFORE_HANDING_BACK) {
+        int ready = poll(waited, 2, IDLE_MS);
+        if (ready < 0 && errno == EINTR)
+            continue;
+        if (ready <= 0 || waited[1].revents)
+            break;
+        ssize_t size = read(device, buffer, LARGEST_REQUEST);
+        if (size < 0) {
+            if (errno == EAGAIN || errno == EINTR || errno == ENOENT)
+                continue;
+            return 0; /* the mount is gone: the event loop will find out by itself */
+        }
+        if (answer(buffer, size)) {
+            misses = 0;
+        } else {
+            hand_on(buffer, size);
+            misses++;
+        }
+    }
+    return 1;
+}
+
+static void *run(void *buffer)
+{
+    int goes_on = 1;
+
+    pthread_mutex_lock(&charge_lock);
+    while (goes_on && !is_ending) {
+        if (!is_in_charge) {
+            pthread_cond_wait(&charge_changed, &charge_lock);
+            continue;
+        }
+        pthread_mutex_unlock(&charge_lock);
+        goes_on = serve(buffer);
+        hand_back();
+        pthread_mutex_lock(&charge_lock);
+    }
+    is_ending = 1; /* and charge is not taken again */
+    pthread_mutex_unlock(&charge_lock);
+    free(buffer);
+    return NULL;
+}
+
+static void close_all(void)
+{
+    int *opened[] = {&poll_fd, &queue_event, &end_event};
+
+    for (int **each = opened; each < opened + 3; each++) {
+        if (**each >= 0)
+            close(**each);
+        **each = -1;
+    }
+}
+
+/* Begins with the event loop in charge. *node* and the rest say where small files lie in the image; 0: there is none.
+ * Returns the descriptor to poll in place of the device, or -1. */
+int gridfs_start(int fd, uint64_t node, uint64_t begin, uint64_t end, uint64_t shift)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    sigset_t all, before;
+    char *buffer = malloc(LARGEST_REQUEST);
+
+    close_all(); /* of an earlier session */
+    image_node = node, image_begin = begin, image_end = end, image_shift = shift;
+    device = fd;
+    is_ending = is_in_charge = 0;
+    for (struct slot *slot = slots; slot < slots + SLOTS; slot++)
+        slot->generation++; /* whatever was in the table is of a part that is gone */
+    poll_fd = epoll_create1(EPOLL_CLOEXEC);
+    queue_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    end_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (buffer && poll_fd >= 0 && queue_event >= 0 && end_event >= 0 &&
+        !epoll_ctl(poll_fd, EPOLL_CTL_ADD, device, &event) &&
+        !epoll_ctl(poll_fd, EPOLL_CTL_ADD, queue_event, &event)) {
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for Python's threads */
+        is_running = !pthread_create(&thread, NULL, run, buffer);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (is_running)
+            return poll_fd;
+    }
+    free(buffer);
+    close_all();
+    return -1;
+}
+
+void gridfs_take_charge(void)
+{
+    pthread_mutex_lock(&charge_lock);
+    if (is_running && !is_in_charge && !is_ending && !epoll_ctl(poll_fd, EPOLL_CTL_DEL, device, NULL)) {
+        is_in_charge = 1;
+        pthread_cond_signal(&charge_changed);
+    }
+    pthread_mutex_unlock(&charge_lock);
+}
+
+/* Ends the thread: before the device is closed, and before the last buffer goes. Requests handed on stay for the event
+ * loop. */
+void gridfs_end(void)
+{
+    if (!is_running)
+        return;
+    pthread_mutex_lock(&charge_lock);
+    is_ending = 1;
+    pthread_cond_signal(&charge_changed);
+    pthread_mutex_unlock(&charge_lock);
+    eventfd_write(end_event, 1);
+    pthread_join(thread, NULL);
+    is_running = 0;
+}
+
+/* The size of a request that was handed on, now in *buf*; 0 when there is none. *buf* has room for every request. */
+ssize_t gridfs_handed_on(struct fuse_buf *buf)
+{
+    struct request *request;
+    eventfd_t ignored;
+    ssize_t size = 0;
+
+    if (queue_event < 0 || !buf->mem)
+        return 0;
+    pthread_mutex_lock(&charge_lock);
+    request = first_request;
+    if (request)
+        first_request = request->next;
+    if (!first_request) {
+        last_request = &first_request;
+        eventfd_read(queue_event, &ignored);
+    }
+    pthread_mutex_unlock(&charge_lock);
+    if (request) {
+        size = buf->size = request->size;
+        buf->flags = 0;
+        memcpy(buf->mem, request->bytes, size);
+        free(request);
+    }
+    return size;
+}
