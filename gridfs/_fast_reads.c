@@ -1,9 +1,9 @@
-/* Answers READs of small files whose bytes lie in memory, in a thread without Python (gridfs/fast_reads.py drives this;
+/* Answers READs whose bytes lie in memory, in a thread without Python (gridfs/fast_reads.py drives this;
  * docs/decisions/fast-reads.md).
  *
  * Who reads one file after the other waits for one answer at a time.  By Python an answer takes 70 us of processor and
- * a turn at the GIL, which whatever brings the next bytes needs too.  So Python says which files lie where (gridfs_put),
- * and while there are such files, this thread reads the FUSE device in place of Python's event loop: what it can answer
+ * a turn at the GIL, which whatever brings the next bytes needs too.  So Python says which pieces of which files lie where
+ * (gridfs_put), and while there are some, this thread reads the FUSE device in place of Python's event loop: what it can answer
  * it answers, and everything else it hands on.
  *
  *   Python in charge     its event loop polls `poll_fd`, an epoll set with the device in it, and reads the device
@@ -36,14 +36,16 @@
 #define WAYS 4
 #define SLOTS 1024
 #define PAGE 4096
+#define PIECE (1u << 20) /* what the kernel asks for at most */
 #define LARGEST_REQUEST (4u << 20) /* libfuse's own buffer is not larger before its version 3.17 */
 #define MISSES_BEFORE_HANDING_BACK 32
 #define IDLE_MS 100
 
-struct file {
+struct piece {
     uint64_t inode;
-    uint32_t slot, generation;
+    uint32_t number;       /* the MiB of the file that it is, or the last of it */
     uint32_t offset, size; /* in the slot's buffer */
+    uint32_t slot, generation;
 };
 
 struct slot {
@@ -59,7 +61,7 @@ struct request {
     char bytes[];
 };
 
-static struct file files[SETS][WAYS];
+static struct piece pieces[SETS][WAYS];
 static struct slot slots[SLOTS];
 static uint32_t served[SLOTS], served_count;
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -74,29 +76,30 @@ static int device = -1, poll_fd = -1, queue_event = -1, end_event = -1;
 /* Where small files lie in an image: inode n at begin + (n << shift). */
 static uint64_t image_node, image_begin, image_end, image_shift;
 
-static struct file *set_of(uint64_t inode)
+static struct piece *set_of(uint64_t inode, uint64_t number)
 {
-    return files[(inode * 0x9e3779b97f4a7c15u) >> 50];
+    return pieces[((inode << 20 ^ number) * 0x9e3779b97f4a7c15u) >> 50];
 }
 
-/* The number of *count* files: triples of inode, offset in *base*, size. */
-void gridfs_put(uint32_t number, const char *base, size_t count, const uint64_t *triples)
+/* Shows *count* pieces of files under *number*. Each is four values: inode, number of the piece, offset in *base*,
+ * size. */
+void gridfs_put(uint32_t number, const char *base, size_t count, const uint64_t *shown)
 {
     struct slot *slot = &slots[number];
 
     pthread_mutex_lock(&table_lock);
     slot->base = base;
-    for (size_t i = 0; i < count; i++, triples += 3) {
-        struct file *set = set_of(triples[0]), *place = &set[triples[1] / PAGE % WAYS];
+    for (size_t i = 0; i < count; i++, shown += 4) {
+        struct piece *set = set_of(shown[0], shown[1]), *place = &set[shown[2] / PAGE % WAYS];
         for (int way = 0; way < WAYS; way++) {
-            if (set[way].inode == triples[0]) {
+            if (set[way].inode == shown[0] && set[way].number == shown[1]) {
                 place = &set[way];
                 break;
             }
             if (set[way].generation != slots[set[way].slot].generation)
                 place = &set[way]; /* of a part that is gone */
         }
-        *place = (struct file){triples[0], number, slot->generation, triples[1], triples[2]};
+        *place = (struct piece){shown[0], shown[1], shown[2], shown[3], number, slot->generation};
     }
     pthread_mutex_unlock(&table_lock);
 }
@@ -148,14 +151,41 @@ static void count(uint32_t number, uint64_t bytes, uint64_t stop)
         slot->stop = stop;
 }
 
-/* Whether the request was a READ of a file in the table, and is answered. */
+static const struct piece *find(uint64_t inode, uint64_t number)
+{
+    for (struct piece *piece = set_of(inode, number), *end = piece + WAYS; piece < end; piece++) {
+        const struct slot *slot = &slots[piece->slot];
+        if (piece->inode == inode && piece->number == number && piece->generation == slot->generation && slot->base)
+            return piece;
+    }
+    return NULL;
+}
+
+/* How many bytes of the *wanted* ones from *inside* a piece on lie in its slot; 0 unless all do that the file has. */
+static uint64_t held(const struct piece *piece, uint64_t inside, uint64_t wanted)
+{
+    const struct piece *last = piece;
+    uint64_t size = piece->size;
+
+    if (inside + wanted > size && last->size == PIECE) { /* the file may go on behind it */
+        last = find(piece->inode, piece->number + 1);
+        if (!last || last->slot != piece->slot || last->offset != piece->offset + PIECE)
+            return 0;
+        size += last->size;
+    }
+    if (inside >= size || (inside + wanted > size && last->size == PIECE))
+        return 0;
+    return size - inside < wanted ? size - inside : wanted;
+}
+
+/* Whether the request was a READ of what is shown, and is answered. */
 static int answer(const char *bytes, size_t size)
 {
     static const char zeros[PAGE];
     const struct fuse_in_header *header = (const void *)bytes;
     const struct fuse_read_in *wanted = (const void *)(header + 1);
-    uint64_t inode = header->nodeid, inside, length, padding = 0;
-    int is_answered = 0;
+    uint64_t inode = header->nodeid, inside, length = 0, padding = 0;
+    const struct piece *piece;
 
     if (header->opcode != FUSE_READ || size < sizeof *header + sizeof *wanted)
         return 0;
@@ -167,26 +197,24 @@ static int answer(const char *bytes, size_t size)
         inside = (inside - image_begin) & ((1ull << image_shift) - 1);
     }
     pthread_mutex_lock(&table_lock);
-    for (struct file *file = set_of(inode), *end = file + WAYS; file < end; file++) {
-        struct slot *slot = &slots[file->slot];
-        if (file->inode != inode || file->generation != slot->generation || !slot->base || inside >= file->size)
-            continue;
-        length = file->size - inside < wanted->size ? file->size - inside : wanted->size;
-        if (image_node && header->nodeid == image_node)
-            padding = wanted->size - length; /* EROFS wants whole pages */
-        if (padding >= PAGE)
-            break;
+    piece = find(inode, inside / PIECE);
+    inside %= PIECE;
+    if (piece)
+        length = held(piece, inside, wanted->size);
+    if (image_node && header->nodeid == image_node)
+        padding = wanted->size - length; /* EROFS wants whole pages */
+    if (length && padding < PAGE) {
+        const char *begin = slots[piece->slot].base + piece->offset + inside;
         struct fuse_out_header reply = {sizeof reply + length + padding, 0, header->unique};
-        struct iovec parts[3] = {
-            {&reply, sizeof reply}, {(void *)(slot->base + file->offset + inside), length}, {(void *)zeros, padding}};
+        struct iovec parts[3] = {{&reply, sizeof reply}, {(void *)begin, length}, {(void *)zeros, padding}};
         /* ENOENT: who asked was killed meanwhile.  Whatever else is wrong with the device, the next read will tell. */
         (void)!writev(device, parts, padding ? 3 : 2);
-        count(file->slot, length, file->offset + inside + length);
-        is_answered = 1;
-        break;
+        count(piece->slot, length, piece->offset + inside + length);
+    } else {
+        length = 0;
     }
     pthread_mutex_unlock(&table_lock);
-    return is_answered;
+    return length > 0;
 }
 
 static void hand_on(const char *bytes, size_t size)

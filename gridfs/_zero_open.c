@@ -30,6 +30,9 @@
 #include <stddef.h>
 #include <sys/uio.h>
 
+/* Of everything that Python calls or reads here; zero_open.py has the same number, or uses nothing of this. */
+unsigned int gridfs_library_version = 2;
+
 /* Requests that passed through here: while this is 0 no ENOSYS may be answered, every read would be one of inode 0. */
 unsigned long gridfs_requests_seen;
 

@@ -1,4 +1,4 @@
-"""Where the files of an object lie, for what gives a part's files to somebody before they are asked for."""
+"""Where the files of an object lie, for who gives those of a part to somebody before they are asked for."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ class Extent(NamedTuple):
     inode: int
 
 
+class Piece(NamedTuple):
+    """One MiB of a file, or what is left at its end."""
+
+    inode: int
+    number: int
+    """It begins at that MiB of the file."""
+    offset: int
+    """In the object."""
+    size: int
+
+
 class Files(Protocol):
     """What is asked of a manifest."""
 
@@ -37,10 +48,19 @@ class Extents:
 
     def small_in(self, number: int, part: ByteRange) -> list[Extent]:
         """Small files that lie in *part* of object *number*: see `small_files`."""
+        return small_files(self._of(number), part)
+
+    def pieces_in(self, number: int, part: ByteRange) -> list[Piece]:
+        """The same files, each of one piece, and see `large_pieces`."""
+        extents = self._of(number)
+        small = [Piece(inode, 0, offset, size) for offset, size, inode in small_files(extents, part)]
+        return small + large_pieces(extents, part)
+
+    def _of(self, number: int) -> list[tuple[int, int, int]]:
         extents = self._kept.get(number)
         if extents is None:
             extents = self._kept[number] = self._manifest.extents_of_object(number)
-        return small_files(extents, part)
+        return extents
 
 
 def small_files(extents: list[tuple[int, int, int]], part: ByteRange) -> list[Extent]:
@@ -60,3 +80,22 @@ def small_files(extents: list[tuple[int, int, int]], part: ByteRange) -> list[Ex
             chosen.append(Extent(offset, size, inode))
         last_mib = ends
     return chosen
+
+
+def large_pieces(extents: list[tuple[int, int, int]], part: ByteRange) -> list[Piece]:
+    """Of the files above 1 MiB, what lies in *part* in whole pieces, but of each the first: as with small files."""
+    first = bisect_left(extents, (part.start, 0, 0))
+    while first and extents[first - 1][0] + extents[first - 1][1] > part.start:
+        first -= 1
+    pieces = []
+    for offset, size, inode in extents[first:]:
+        if offset >= part.stop:
+            break
+        begin = -(-max(0, part.start - offset) // MIB)
+        stop = -(-size // MIB) if offset + size <= part.stop else (part.stop - offset) // MIB
+        pieces += [
+            Piece(inode, number, offset + number * MIB, min(MIB, size - number * MIB))
+            for number in range(begin + 1, stop)
+            if size > MIB
+        ]
+    return pieces

@@ -1,10 +1,12 @@
-"""Small files whose bytes lie in memory, answered without Python (_fast_reads.c says how).
+"""Reads of bytes that lie in memory, answered without Python (_fast_reads.c says how).
 
-When a part of a window or of a fill has come, the thread in C is told which files lie in it and where. It answers
-READs of those while it is in charge of the FUSE device, and hands on every other request to pyfuse3. A part that leaves
-memory is taken from it first (`Part.on_gone`), and what it has answered is counted here afterwards (`drain`).
+When a part of a window or of a fill has come, the thread in C is told which files lie in it and where, in pieces of at
+most 1 MiB. It answers READs of those while it is in charge of the FUSE device, and hands on every other request to
+pyfuse3. A part that leaves memory is taken from it first (`Part.on_gone`), and what it has answered is counted here
+afterwards (`drain`).
 
-One file in each MiB is left to Python (extents.py): its READs tell the prefetcher how far a reader is.
+Of small files one in each MiB is left to Python, of a large file one piece in each part (extents.py): those READs tell
+the prefetcher how far a reader is.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from gridfs.cache.memory import Part
 from gridfs.extents import Extents
 from gridfs.image_addresses import SmallFiles
 from gridfs.model import ByteRange, ObjectRecord
-from gridfs.zero_open import LIBRARY
+from gridfs.zero_open import LIBRARY, library
 
 SLOTS = 1024
 """Parts that the thread can know, as in the library; 8 GiB in parts of 8 MiB."""
@@ -42,8 +44,8 @@ class Reader(Protocol):
 class FastReads:
     """The thread of one session, and what it knows. Used from trio's thread."""
 
-    def __init__(self, library: ctypes.PyDLL, extents: Extents, reader: Reader, image: SmallFiles | None) -> None:
-        self._library = library
+    def __init__(self, loaded: ctypes.PyDLL, extents: Extents, reader: Reader, image: SmallFiles | None) -> None:
+        self._library = loaded
         self._extents = extents
         self._reader = reader
         self._image = image or SmallFiles(0, 0, 0, 0)
@@ -87,13 +89,13 @@ class FastReads:
                 self._reader.count_shown(part, reads, size_bytes, part.start + stop)
 
     def _came(self, obj: ObjectRecord, part: Part) -> None:
-        """Shows the small files of a part to the thread."""
+        """Shows the files in a part to the thread."""
         if part.area is None or not self._free:
             return
-        files = array("Q")
-        for offset, size, inode in self._extents.small_in(obj.number, ByteRange(part.start, part.ready)):
-            files.extend((inode, offset - part.start, size))
-        if not files:
+        pieces = array("Q")
+        for inode, number, offset, size in self._extents.pieces_in(obj.number, ByteRange(part.start, part.ready)):
+            pieces.extend((inode, number, offset - part.start, size))
+        if not pieces:
             return
         self.drain()
         slot = self._free.pop()
@@ -107,8 +109,8 @@ class FastReads:
 
         part.on_gone = gone
         address = ctypes.addressof(ctypes.c_char.from_buffer(part.area))
-        raw = (ctypes.c_uint64 * len(files)).from_buffer(files)
-        self._library.gridfs_put(slot, address, len(files) // 3, raw)
+        raw = (ctypes.c_uint64 * len(pieces)).from_buffer(pieces)
+        self._library.gridfs_put(slot, address, len(pieces) // 4, raw)
         self._library.gridfs_take_charge()
 
     def _hit(self) -> None:
@@ -118,13 +120,11 @@ class FastReads:
 
 def load(path: Path = LIBRARY) -> ctypes.PyDLL | None:
     """The library, if it is there: its functions return at once, so they are called with the GIL held."""
-    try:
-        library = ctypes.PyDLL(str(path))
-        library.gridfs_start.argtypes = (ctypes.c_int, *[ctypes.c_uint64] * 4)
-        library.gridfs_put.argtypes = (ctypes.c_uint32, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
-        library.gridfs_drop.argtypes = (ctypes.c_uint32,)
-        library.gridfs_drain.argtypes = (ctypes.c_void_p,)
-        library.gridfs_drain.restype = ctypes.c_size_t
-    except (OSError, AttributeError):
-        return None
-    return library
+    loaded = library(path, ctypes.PyDLL)
+    if loaded is not None:
+        loaded.gridfs_start.argtypes = (ctypes.c_int, *[ctypes.c_uint64] * 4)
+        loaded.gridfs_put.argtypes = (ctypes.c_uint32, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+        loaded.gridfs_drop.argtypes = (ctypes.c_uint32,)
+        loaded.gridfs_drain.argtypes = (ctypes.c_void_p,)
+        loaded.gridfs_drain.restype = ctypes.c_size_t
+    return loaded

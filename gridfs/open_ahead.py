@@ -12,25 +12,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gridfs.image_addresses import nid_of
-from gridfs.zero_open import LIBRARY
+from gridfs.zero_open import LIBRARY, library
 
 
-def opener(tree: Path, library: Path = LIBRARY) -> Callable[[list[int]], int] | None:
+def opener(tree: Path, path: Path = LIBRARY) -> Callable[[list[int]], int] | None:
     """What reads files of the image that is mounted at *tree*, by their inodes in the manifest; says how many it could.
 
     For a worker thread, which it keeps without the GIL. None without the library.
     """
-    try:
-        function = ctypes.CDLL(str(library)).gridfs_open_ahead
-    except (OSError, AttributeError):
+    loaded = library(path, ctypes.CDLL)
+    if loaded is None:
         return None
+    function = loaded.gridfs_open_ahead
     function.argtypes = (ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
     function.restype = ctypes.c_size_t
-    path = os.fsencode(tree)
+    name = os.fsencode(tree)
 
     def open_ahead(inodes: list[int]) -> int:
         numbers = (ctypes.c_uint32 * len(inodes))(*map(nid_of, inodes))
-        taken: int = function(path, numbers, len(inodes))
+        taken: int = function(name, numbers, len(inodes))
         return taken
 
     return open_ahead

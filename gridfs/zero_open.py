@@ -12,8 +12,13 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from typing import TypeVar
 
 LIBRARY = Path(__file__).with_name("_zero_open.so")
+
+VERSION = 2
+"""Of what is called in the library; as in _zero_open.c. One of another version, left by an installation that could not
+build it anew, is as good as none: it would take its arguments for something else."""
 
 NO_OPEN_SUPPORT = 1 << 17
 """FUSE_NO_OPEN_SUPPORT in INIT's flags (linux/fuse.h): kernels from 3.15 on."""
@@ -50,12 +55,26 @@ class Hook:
         return self._requests_seen.value > 0 and bool(self._kernel_flags.value & needed)
 
 
-def load(path: Path = LIBRARY) -> Hook | None:
-    """The hook, or None where the library was not built or can't be loaded (it needs libfuse3)."""
+Library = TypeVar("Library", bound=ctypes.CDLL)
+
+
+def library(path: Path, kind: type[Library]) -> Library | None:
+    """The library, or None where it was not built, can't be loaded (it needs libfuse3), or is not of this version.
+
+    *kind* is ctypes.PyDLL for functions that return at once and need not give up the GIL.
+    """
     try:
-        return Hook(ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL))
+        loaded = kind(str(path), mode=ctypes.RTLD_GLOBAL)
+        version = ctypes.c_uint.in_dll(loaded, "gridfs_library_version").value
     except (OSError, ValueError):  # ValueError: a library of that name that is not ours
         return None
+    return loaded if version == VERSION else None
+
+
+def load(path: Path = LIBRARY) -> Hook | None:
+    """The hook, if there is the library."""
+    loaded = library(path, ctypes.CDLL)
+    return None if loaded is None else Hook(loaded)
 
 
 HOOK = load()

@@ -106,8 +106,8 @@ class Daemon:
             self._pusher = pusher = Pusher(extents, version.reader, store_pages)
             turns = Turns()
             async with trio.open_nursery() as serving:
-                if (library := fast_reads.load()) is not None and operations.hook is not None:
-                    fast = FastReads(library, extents, version.reader, image.small_files if image is not None else None)
+                if (loaded := fast_reads.load()) is not None and operations.hook is not None:
+                    fast = FastReads(loaded, extents, version.reader, image.small_files if image is not None else None)
                     stack.callback(fast.end)
                     self._fast_reads, turns = fast, Turns(fast.start)
                     serving.start_soon(fast.run, name="fast reads")

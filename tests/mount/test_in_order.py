@@ -70,16 +70,14 @@ def test_of_an_image_the_next_files_are_read_ahead(staged: Stage, version: Versi
     staged.unmount(mount)  # nothing of the daemon's own keeps it busy
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["image", "veil", "bare"])
 def test_most_reads_are_answered_without_python(staged: Stage, version: Version, tmp_path: Path, mode: str) -> None:
     mount = staged.mount(version, tmp_path / "mount", MODES[mode])
     read(mount, 0, FILES)
     (status,) = staged.statuses()
     answered = status.detail["reads_answered_in_c"]
-    assert answered + status.detail["files_read_ahead"] > FILES // 2
+    assert answered > (FILES // 2 if mode == "image" else 20)  # elsewhere many need no READ: they were pushed
     assert status.detail["reader"]["reads_from_memory"] >= answered
-    if mode == "image":
-        assert answered > FILES // 2
 
 
 def test_a_daemon_that_is_killed_while_files_are_read_ahead_fails_its_readers(

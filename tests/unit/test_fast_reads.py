@@ -12,20 +12,25 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gridfs import fast_reads
 from gridfs.cache.buffers import new_area
 from gridfs.cache.memory import MemoryCache, Part
 from gridfs.config import KIB, MIB
-from gridfs.extents import Extents
+from gridfs.extents import Extents, large_pieces, small_files
 from gridfs.fast_reads import SLOTS, FastReads
 from gridfs.image_addresses import SmallFiles
-from gridfs.model import ObjectRecord
+from gridfs.model import ByteRange, ObjectRecord
 from tests.support.data import ramp
 
 READ, LOOKUP = 15, 1  # linux/fuse.h
+SO_SNDBUFFORCE = 32  # asm-generic/socket.h: past the administrator's limit, for root
 BLOCK = 128 * KIB
 FILE = 110 * KIB
 PACK = ObjectRecord(1, "p" * 32, 64 * MIB, 0, "p" * 32)
+LARGE = ObjectRecord(2, "l" * 32, 19 * MIB + 5000, 512, "l" * 32)
 IMAGE = SmallFiles(node=1 << 62, begin=1 << 30, end=1 << 40, shift=18)
 MISSES_BEFORE_HANDING_BACK = 32  # as in the library
 
@@ -43,9 +48,11 @@ class Buf(ctypes.Structure):
 
 
 class Versions:
-    """A manifest of one pack of files of 110 KiB, of which file n has inode 100 + n."""
+    """A manifest of one pack of files of 110 KiB, of which file n has inode 100 + n, and of one large file."""
 
     def extents_of_object(self, number: int) -> list[tuple[int, int, int]]:
+        if number == LARGE.number:
+            return [(0, LARGE.size_bytes, 7)]
         return [(n * BLOCK, FILE, 100 + n) for n in range(PACK.size_bytes // BLOCK)]
 
 
@@ -70,6 +77,8 @@ class Bench:
         library.gridfs_handed_on.restype = ctypes.c_ssize_t
         self.library = library
         self.kernel, self.device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (self.kernel, self.device):
+            end.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 4 * MIB)  # a message of 1 MiB
         self.device.setblocking(False)
         self.reader, self.memory = Counted(), MemoryCache()
         self.fast = FastReads(library, Extents(Versions()), self.reader, image)
@@ -78,16 +87,19 @@ class Bench:
         self._unique = 0
 
     def show(self, first: int, count: int) -> Part:
-        """A part with files *first* to *first* + *count* arrives."""
-        size = count * BLOCK
+        """A part with files *first* to *first* + *count* of the pack arrives."""
+        return self.show_bytes(PACK, first * BLOCK, (first + count) * BLOCK)
+
+    def show_bytes(self, obj: ObjectRecord, start: int, stop: int) -> Part:
+        size = stop - start
         area = new_area(size)
-        area[:size] = ramp(size, first * BLOCK)
-        part = Part(PACK.identity, BLOCK, first * BLOCK, first * BLOCK + size, memoryview(area), area)
+        area[:size] = ramp(size, start)
+        part = Part(obj.identity, BLOCK, start, stop, memoryview(area), area)
         self.memory.pin(part)
         self.memory.publish(part, part.stop)
         self.memory.unpin(part)
         assert self.reader.on_part is not None
-        self.reader.on_part(PACK, part)
+        self.reader.on_part(obj, part)
         return part
 
     def ask(self, inode: int, offset: int, size: int, opcode: int = READ) -> bytes:
@@ -100,7 +112,7 @@ class Bench:
 
     def answer(self) -> bytes:
         """The next answer's bytes."""
-        raw = self.kernel.recv(1 * MIB)
+        raw = self.kernel.recv(2 * MIB)
         size, error, unique = struct.unpack("<IiQ", raw[:16])
         assert (size, error, unique) == (len(raw), 0, self._unique)
         return raw[16:]
@@ -168,6 +180,52 @@ def test_everything_else_is_handed_on_as_it_came() -> None:
         assert b.ask(109, 0, FILE, opcode=LOOKUP) == b.handed_on()
         several = [b.ask(500 + n, 0, 1) for n in range(5)]
         assert [b.handed_on() for _ in several] == several
+
+
+def test_of_a_large_file_what_lies_in_one_part_is_answered() -> None:
+    with bench() as b:
+        b.show_bytes(LARGE, 0, 8 * MIB)
+        b.show_bytes(LARGE, 8 * MIB, 16 * MIB)
+        b.show_bytes(LARGE, 16 * MIB, LARGE.size_bytes)
+        for offset, size in ((1 * MIB, 1 * MIB), (3 * MIB + 512 * KIB, 1 * MIB), (7 * MIB + 4096, 900 * KIB)):
+            b.ask(7, offset, size)
+            assert b.answer() == ramp(size, offset)
+        for offset in (18 * MIB + 512 * KIB, 19 * MIB, 19 * MIB + 4096):
+            b.ask(7, offset, 1 * MIB)
+            assert b.answer() == ramp(LARGE.size_bytes - offset, offset)
+        for left_to_python in (0, 512 * KIB, 8 * MIB, 16 * MIB):
+            assert b.ask(7, left_to_python, 1 * MIB) == b.handed_on()
+        assert b.ask(7, 7 * MIB + 512 * KIB, 1 * MIB) == b.handed_on(), "in two parts"
+        assert b.ask(7, LARGE.size_bytes, 4096) == b.handed_on(), "behind the end"
+        b.fast.drain()
+        assert sum(reads for reads, _, _ in b.reader.told) == 6
+
+
+@given(
+    sizes=st.lists(st.integers(1, 5 * MIB), min_size=1, max_size=8),
+    gaps=st.lists(st.integers(0, 200_000), min_size=8, max_size=8),
+    part=st.tuples(st.integers(0, 20), st.integers(1, 64)),
+)
+def test_pieces_are_of_their_files_and_whole_and_in_the_part(
+    sizes: list[int], gaps: list[int], part: tuple[int, int]
+) -> None:
+    extents, offset = [], 0
+    for inode, (size, gap) in enumerate(zip(sizes, gaps, strict=False), 1):
+        extents.append((offset + gap, size, inode))
+        offset += gap + size
+    within = ByteRange(part[0] * BLOCK, (part[0] + part[1]) * BLOCK)
+    place = {inode: (offset, size) for offset, size, inode in extents}
+    seen = set()
+    for inode, number, begin, size in [
+        *large_pieces(extents, within),
+        *((e.inode, 0, e.offset, e.size) for e in small_files(extents, within)),
+    ]:
+        file_offset, file_size = place[inode]
+        assert begin == file_offset + number * MIB
+        assert size == min(MIB, file_size - number * MIB) > 0
+        assert within.start <= begin < begin + size <= within.stop
+        assert (inode, number) not in seen
+        seen.add((inode, number))
 
 
 def test_a_part_that_leaves_memory_is_answered_no_more() -> None:

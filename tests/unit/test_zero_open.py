@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gridfs.zero_open import LIBRARY, NO_OPEN_SUPPORT, NO_OPENDIR_SUPPORT, Hook, load
+from gridfs import fast_reads
+from gridfs.open_ahead import opener
+from gridfs.zero_open import LIBRARY, NO_OPEN_SUPPORT, NO_OPENDIR_SUPPORT, VERSION, Hook, load
 
 
 @pytest.fixture
@@ -47,3 +49,11 @@ def test_a_library_that_is_missing_or_not_ours_is_no_hook(tmp_path: Path) -> Non
     (tmp_path / "broken.so").write_bytes(b"not a library")
     assert load(tmp_path / "broken.so") is None
     assert load(Path("libm.so.6")) is None
+
+
+def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load() is not None
+    monkeypatch.setattr("gridfs.zero_open.VERSION", VERSION + 1)
+    assert load() is None
+    assert fast_reads.load() is None
+    assert opener(Path("/")) is None
