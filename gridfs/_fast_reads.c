@@ -110,6 +110,7 @@ void gridfs_drop(uint32_t number)
     pthread_mutex_lock(&table_lock);
     slots[number].generation++;
     slots[number].base = NULL;
+    slots[number].reads = slots[number].bytes = slots[number].stop = 0;
     pthread_mutex_unlock(&table_lock);
 }
 
@@ -221,8 +222,12 @@ static void hand_on(const char *bytes, size_t size)
 {
     struct request *request = malloc(sizeof *request + size);
 
-    if (!request)
-        abort(); /* a request that is lost is a reader who waits for ever */
+    if (!request) { /* somebody may wait for an answer */
+        const struct fuse_in_header *header = (const void *)bytes;
+        struct fuse_out_header reply = {sizeof reply, -ENOMEM, header->unique};
+        (void)!write(device, &reply, sizeof reply);
+        return;
+    }
     request->next = NULL;
     request->size = size;
     memcpy(request->bytes, bytes, size);
@@ -292,9 +297,17 @@ static void *run(void *buffer)
     return NULL;
 }
 
-static void close_all(void)
+/* What an earlier session has left. */
+static void forget_all(void)
 {
     int *opened[] = {&poll_fd, &queue_event, &end_event};
+
+    while (first_request) {
+        struct request *request = first_request;
+        first_request = request->next;
+        free(request);
+    }
+    last_request = &first_request;
 
     for (int **each = opened; each < opened + 3; each++) {
         if (**each >= 0)
@@ -311,7 +324,7 @@ int gridfs_start(int fd, uint64_t node, uint64_t begin, uint64_t end, uint64_t s
     sigset_t all, before;
     char *buffer = malloc(LARGEST_REQUEST);
 
-    close_all(); /* of an earlier session */
+    forget_all();
     image_node = node, image_begin = begin, image_end = end, image_shift = shift;
     device = fd;
     is_ending = is_in_charge = 0;
@@ -331,7 +344,7 @@ int gridfs_start(int fd, uint64_t node, uint64_t begin, uint64_t end, uint64_t s
             return poll_fd;
     }
     free(buffer);
-    close_all();
+    forget_all();
     return -1;
 }
 

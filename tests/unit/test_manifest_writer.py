@@ -106,6 +106,9 @@ def test_how_much_of_an_object_is_live(tmp_path: Path) -> None:
         assert [entry.name for entry in manifest.entries_of_object(1)] == [b"a", b"b"]
         assert [entry.name for entry in manifest.entries_of_object(2)] == [b"d", b"c", b"e"]
         assert list(manifest.entries_of_object(3)) == []
+        for number in range(1, 5):
+            entries = manifest.entries_of_object(number)
+            assert manifest.extents_of_object(number) == [(e.offset, e.size, e.inode) for e in entries]
 
 
 def test_the_tape_is_the_objects_in_the_order_in_which_they_were_added(tmp_path: Path) -> None:

@@ -137,6 +137,25 @@ def test_a_worker_that_is_cancelled_leaves_its_place_to_the_next() -> None:
     assert run(body) == [0, 0]
 
 
+def test_what_is_polled_may_be_something_else_than_the_device() -> None:
+    async def body() -> list[int]:
+        requests, device = Requests(count=1), Requests()
+        begun: list[int] = []
+
+        def begin(descriptor: int) -> int:
+            begun.append(descriptor)
+            return requests.descriptor
+
+        turns = Turns(begin)
+        for _ in range(3):
+            async with turns.Lock():
+                await turns.lowlevel.wait_readable(device.descriptor)
+        assert begun == [device.descriptor]
+        return begun
+
+    assert run(body)
+
+
 def test_the_rest_is_trio() -> None:
     turns = Turns()
     assert turns.open_nursery is trio.open_nursery
