@@ -130,8 +130,9 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0
         time.sleep(0.01)
 
 
-TOUCHED_BYTES = 5 << 29
-"""What the largest pass takes in new pages: a file of 2 GiB in the page cache, and a client's buffers."""
+TOUCHED_BYTES = 15 << 28
+"""What the largest pass takes in new pages: a file of 2 GiB in the page cache, and a client's buffers, which may lie in
+large pages."""
 TOUCHED_SHARE = 0.25
 """At most, of what is available: the servers of a run keep their objects in memory."""
 
@@ -164,11 +165,11 @@ class PageCache:
         """
         if not self.is_left_alone:
             size_bytes = min(TOUCHED_BYTES, int(memory_bytes("MemAvailable") * TOUCHED_SHARE))
-            large = mmap.mmap(-1, size_bytes // 2, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            large = mmap.mmap(-1, size_bytes // 3, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             large.madvise(mmap.MADV_HUGEPAGE)
             large.madvise(MADV_POPULATE_WRITE)
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-            mmap.mmap(-1, size_bytes, flags=flags).close()
+            mmap.mmap(-1, size_bytes - size_bytes // 3, flags=flags).close()
             large.close()
 
 

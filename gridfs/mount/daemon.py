@@ -104,19 +104,26 @@ class Daemon:
             await stack.enter_async_context(self._mounted(operations))
             extents = Extents(version.manifest)
             self._pusher = pusher = Pusher(extents, version.reader, store_pages)
-            turns = Turns()
             async with trio.open_nursery() as serving:
-                if (loaded := fast_reads.load()) is not None and operations.hook is not None:
-                    fast = FastReads(loaded, extents, version.reader, image.small_files if image is not None else None)
-                    stack.callback(fast.end)
-                    self._fast_reads, turns = fast, Turns(fast.start)
+                turns = Turns()
+                if (fast := self._fast_reads_of(version, operations, extents)) is not None:
+                    stack.callback(fast.end)  # before the device is closed, and the reader's buffers go
                     serving.start_soon(fast.run, name="fast reads")
+                    turns = Turns(fast.start)
                 serving.start_soon(pusher.run, name="push")
                 serving.start_soon(self._end_by_signal, name="signals")
                 serving.start_soon(self._become_ready, serving, descriptor, reports, name="start")
                 pyfuse3.trio = turns  # type: ignore[attr-defined]  # as its own asyncio support does
                 await pyfuse3.main(max_tasks=MAX_TASKS)
                 serving.cancel_scope.cancel()
+
+    def _fast_reads_of(self, version: OpenVersion, operations: Operations, extents: Extents) -> FastReads | None:
+        library = fast_reads.load()
+        if library is None or operations.hook is None:
+            return None
+        small_files = self._image.small_files if self._image is not None else None
+        self._fast_reads = fast = FastReads(library, extents, version.reader, small_files)
+        return fast
 
     @asynccontextmanager
     async def _mounted(self, operations: Operations) -> AsyncIterator[None]:
