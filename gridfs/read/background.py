@@ -85,15 +85,15 @@ class Background:
             job.flying += 1
             parked.unpark()  # one more worker for the next part, and not all of them for each want
             try:
-                await self._fetch(*found, priority)
+                await self._fetch(*found, job.want)
             finally:
                 job.flying -= 1
                 if job.exhausted and not job.flying:
                     job.ended.set()
 
-    async def _fetch(self, obj: ObjectRecord, run: Run, priority: Priority) -> None:
+    async def _fetch(self, obj: ObjectRecord, run: Run, want: Want) -> None:
         size_bytes = area_bytes(self._fetcher.span(obj, run).size_bytes)
-        if priority is not Priority.WINDOW:
+        if want.priority is not Priority.WINDOW:
             await self._fetcher.wait_for_disk(size_bytes)
         await self._budget.reserve(size_bytes, background=True)
         still = self._fetcher.takeable(obj, run)  # while this waited for memory, readers may have fetched some of it
@@ -101,7 +101,7 @@ class Background:
             self._budget.release(size_bytes)
             return
         self._budget.release(size_bytes - area_bytes(self._fetcher.span(obj, still).size_bytes))
-        await self._fetcher.launch(obj, still, priority).wait_for(run.stop + 1)
+        await self._fetcher.launch(obj, still, want).wait_for(run.stop + 1)
 
     def _plan(self, want: Want) -> Iterator[tuple[ObjectRecord, Run]]:
         """The lacking parts of *want*, each decided when it is taken.

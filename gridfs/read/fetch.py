@@ -29,7 +29,7 @@ from gridfs.read.failures import Failures, again
 from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
 from gridfs.read.plan import Run, lacking, parts_of
-from gridfs.read.prefetch import Priority
+from gridfs.read.prefetch import Priority, Want
 from gridfs.store.base import ObjectStore
 from gridfs.store.limit import Limit
 
@@ -169,9 +169,13 @@ class Fetcher(Carrier):
         """Returns when the disk tier's queue has room for a part: what fills it must not outrun the disk."""
         await self._cache.wait_for_queue(size_bytes)
 
-    def launch(self, obj: ObjectRecord, run: Run, priority: Priority) -> Flight:
-        """Starts a background flight for blocks that are lacking; the caller holds the budget's reservation for it."""
-        return self._start(obj, run, priority, reserved=True)
+    def launch(self, obj: ObjectRecord, run: Run, want: Want) -> Flight:
+        """Starts a background flight for blocks of *want* that are lacking; the caller holds the budget's reservation
+        for it.
+        """
+        flight = self._start(obj, run, want.priority, reserved=True)
+        flight.is_guess = want.is_guess
+        return flight
 
     def _start_wide(self, obj: ObjectRecord, run: Run) -> Flight:
         """A flight for a reader who waits. In a dense region it goes on to the end of the part, if there is memory.

@@ -21,7 +21,8 @@ class Flight:
     """Blocks of one object on their way."""
 
     __slots__ = (
-        *("_waiters", "asked", "done", "error", "expected", "guard", "obj", "part", "priority", "run", "seen", "span"),
+        *("_waiters", "asked", "done", "error", "expected", "guard", "is_guess", "obj", "part", "priority", "run"),
+        *("seen", "span"),
     )
 
     def __init__(self, obj: ObjectRecord, run: Run, span: Span, priority: Priority, asked: Run) -> None:
@@ -31,6 +32,8 @@ class Flight:
         """What somebody waits for; the rest of the run was added to it."""
         self.span = span
         self.priority = priority
+        self.is_guess = False
+        """As its want."""
         self.expected: Checksums = None
         """The manifest's checksums of the run."""
         self.seen: list[int] = []

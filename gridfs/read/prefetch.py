@@ -83,6 +83,8 @@ class Want(NamedTuple):
     run: Run
     priority: Priority
     part_size_bytes: int
+    is_guess: bool = False
+    """A window of a stream so young that random reads may have made it by chance: nobody else is told of its bytes."""
 
 
 @dataclass(slots=True)
@@ -181,7 +183,7 @@ class Prefetcher:
         stream.issued = end
         window_bytes = stream.window * self._block_size_bytes
         part_bytes = max(FIRST_WINDOW_BYTES, min(PART_SIZE_BYTES, window_bytes // 8))
-        return (Want(Run(start, end), Priority.WINDOW, part_bytes),)
+        return (Want(Run(start, end), Priority.WINDOW, part_bytes, stream.steps < STEPS_BEFORE_SLACK),)
 
     def _cap(self) -> int:
         """Blocks that one window may be long: its share of what all may hold."""

@@ -111,9 +111,10 @@ class Reader:
         )
         self._background = Background(layout, self._fetcher, self._budget)
         self.on_window: Callable[[ObjectRecord, ByteRange], None] | None = None
-        """Told of each part that has come for a window: its bytes can be had by `peek`."""
+        """Told of each part that has come for a window of somebody who surely reads on: its bytes can be had by `peek`.
+        """
         self.on_part: Callable[[ObjectRecord, Part], None] | None = None
-        """Told of each part that has come and will be read: who shows it to others sets its `on_gone`."""
+        """Told of each part that has come and will surely be read: who shows it to others sets its `on_gone`."""
         self.on_shown_hit: Callable[[], None] | None = None
         """Told when a part with an `on_gone` answers a read here."""
         self._held_bytes = 0
@@ -239,7 +240,7 @@ class Reader:
         )
 
     def _landed(self, flight: Flight) -> None:
-        if flight.part is None or flight.priority is Priority.WARM:
+        if flight.part is None or flight.priority is Priority.WARM or flight.is_guess:
             return
         if self.on_part is not None:
             self.on_part(flight.obj, flight.part)

@@ -21,6 +21,28 @@ PACK = 32 * MIB
 WIDEST_GAP = BLOCK - BLOCK * ALIGN_FRACTION // (ALIGN_FRACTION + 1)
 
 
+@on_trio
+async def test_only_what_surely_is_read_on_is_told(tmp_path: Path) -> None:
+    layout, store = ListLayout([PACK], block_size_bytes=BLOCK), SimulatedStore()
+    (pack,) = layout.objects
+    store.place(pack.key, layout.data[pack.key])
+    reader = Reader(layout, store, lambda obj: obj.key, open_cache(CacheSettings(tmp_path)), ReaderSettings(256 * MIB))
+    told: list[int] = []
+    reader.on_window = lambda obj, part: told.append(part.start)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(reader.run)
+        for start in range(8 * MIB, 8 * MIB + 3 * BLOCK, BLOCK):
+            await reader.read(pack, ByteRange(start, start + BLOCK))
+        while not reader.statistics().gets["window"]:
+            await trio.sleep(0.001)
+        assert told == []
+        for start in range(8 * MIB + 3 * BLOCK, 16 * MIB, BLOCK):
+            await reader.read(pack, ByteRange(start, start + BLOCK))
+        assert told
+        assert min(told) > 8 * MIB + 3 * BLOCK
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("gap_bytes", [0, 18 * KIB, WIDEST_GAP])
 @on_trio
 async def test_an_epoch_in_order_does_not_gather_in_memory(tmp_path: Path, gap_bytes: int) -> None:

@@ -40,7 +40,7 @@ def test_the_second_read_in_order_opens_a_window_of_1_mib() -> None:
     subject = prefetcher()
     subject.observe(100, 101, Outcome.HIT)
     (want,) = subject.observe(101, 102, Outcome.HIT)
-    assert want == Want(Run(102, 102 + PER_MIB), Priority.WINDOW, MIB)
+    assert want == Want(Run(102, 102 + PER_MIB), Priority.WINDOW, MIB, is_guess=True)
 
 
 def test_small_files_in_one_block_are_a_stream_once_they_leave_it() -> None:
@@ -55,6 +55,7 @@ def test_a_window_is_refilled_at_half_and_is_continuous() -> None:
     assert all(left.run.stop == right.run.first for left, right in pairwise(wants))
     assert all(want.run.block_count >= PER_MIB // 2 for want in wants)
     assert wants[-1].run.stop <= 100 + PER_MIB
+    assert [want.is_guess for want in wants] == [True] + [False] * (len(wants) - 1)
 
 
 def test_a_reader_that_never_waits_keeps_its_small_window() -> None:
