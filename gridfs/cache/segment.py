@@ -108,6 +108,8 @@ class Segment:
         self._begun = False
         """Whether the header is known to be right, and blocks may be written."""
         self._beginning = threading.Lock()
+        self._tabling = threading.Lock()
+        """Held while the table changes, and for no call to the file system."""
         self.table_read_s = 0.0
         self.touched_s = 0.0
         self.users = 0
@@ -139,7 +141,11 @@ class Segment:
             self.fd = -1
 
     def read_table(self, *, nowait: bool) -> bool:
-        """Reads header and table; False if that would wait for a disk. A foreign file has an empty table."""
+        """Reads header and table; False if that would wait for a disk. A foreign file has an empty table.
+
+        What is known already stays: a writer's thread may have added it since the file was read, or be about to write
+        the header, and what is wrong is found when it is read.
+        """
         if self.fd < 0:
             return False
         wanted = HEADER_SIZE_BYTES + ENTRY.size * self.geometry.block_count
@@ -151,7 +157,9 @@ class Segment:
         if count == wanted and buffer[:HEADER_SIZE_BYTES] == self.geometry.header():
             table = memoryview(buffer)[HEADER_SIZE_BYTES:]
             entries = [(checksum, length) for checksum, length, _ in ENTRY.iter_unpack(table)]
-        self.table = entries
+        with self._tabling:
+            known = self.table or entries
+            self.table = [new if new[1] else old for new, old in zip(entries, known, strict=True)]
         return True
 
     def present(self, first: int, stop: int) -> int:
@@ -249,14 +257,16 @@ class Segment:
         ]
         packed = b"".join(ENTRY.pack(checksum, length, 0) for checksum, length in entries)
         write_all(self.fd, packed, HEADER_SIZE_BYTES + ENTRY.size * position)
-        if self.table is not None:
-            self.table[position : position + len(entries)] = entries
+        with self._tabling:
+            if self.table is not None:
+                self.table[position : position + len(entries)] = entries
 
     def forget(self, block: int) -> None:
         """Marks a block as absent, here and in the file."""
         position = block - self.geometry.first_block
-        if self.table is not None:
-            self.table[position] = (0, 0)
+        with self._tabling:
+            if self.table is not None:
+                self.table[position] = (0, 0)
         os.pwrite(self.fd, bytes(ENTRY.size), HEADER_SIZE_BYTES + ENTRY.size * position)
 
     @property

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridfs.cache import evict
+from gridfs.cache import segment as segment_module
 from gridfs.cache.base import Span
 from gridfs.cache.disk import DiskCache
 from gridfs.cache.evict import Found, allowed_bytes, choose
@@ -125,6 +126,32 @@ def test_two_threads_that_begin_a_segment_lose_nothing(tmp_path: Path, monkeypat
     other.join()
     segment.close()
     assert read(tmp_path / "s", span(64, 67)) == data_of(span(64, 67))
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_table_that_is_read_while_a_block_is_written_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    """Else it would be fetched again until the table is read the next time, a second later."""
+    if not is_new:
+        written(tmp_path / "s", span(64, 65))
+    (tmp_path / "s").touch()
+    segment, late = opened(tmp_path / "s", span(64, 65)), span(65, 66)
+    read_at = segment_module.read_at
+
+    def read_and_be_overtaken(fd: int, buffer: memoryview, offset: int, *, nowait: bool) -> int | None:
+        count = read_at(fd, buffer, offset, nowait=nowait)
+        with monkeypatch.context() as plainly:
+            plainly.setattr(segment_module, "read_at", read_at)
+            segment.write(late, data_of(late), checksums_of(late))
+        return count
+
+    assert segment.read_table(nowait=False)
+    monkeypatch.setattr(segment_module, "read_at", read_and_be_overtaken)
+    assert segment.read_table(nowait=False)
+    assert segment.present(65, 66) == 1
+    assert segment.present(64, 65) == (0 if is_new else 1)
+    segment.close()
 
 
 @given(st.integers(0, 4096 + 2 * BLOCK))
