@@ -92,7 +92,7 @@ by `make bench`; figures are medians of the rounds, with the lowest and the high
   {_ceilings(about["ceilings, GB/s"])}.
 - *cold*: a new daemon, no cache directory, page cache of the machine dropped. *warm*: read before, nothing dropped.
 - Before every pass of every subject the suite takes {TOUCHED_BYTES / 2**30:g} GiB of memory (a quarter of
-  what is available, if that is less) and frees it. This virtual machine hands free
+  what is available, if that is less), a third of it in large pages, and frees it. This virtual machine hands free
   memory back to its host within seconds, and a pass that had to get it again (2.4 s a GiB, measured) took up to twice
   as long as one that had not, whoever it was of.
 - Rivals run with the settings that their documentation recommends (`benchmarks/subjects/`): rclone with its cache off
