@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from cachetools import LRUCache
 
 from gridfs.config import MIB
+from gridfs.errors import GridfsError
 from gridfs.model import ByteRange
 
 _OBJECTS_KEPT = 32
@@ -59,7 +60,11 @@ class Extents:
     def _of(self, number: int) -> list[tuple[int, int, int]]:
         extents = self._kept.get(number)
         if extents is None:
-            extents = self._kept[number] = self._manifest.extents_of_object(number)
+            try:
+                extents = self._manifest.extents_of_object(number)
+            except GridfsError:
+                extents = []  # a damaged manifest is for readers to find: nobody has asked for these files
+            self._kept[number] = extents
         return extents
 
 

@@ -240,12 +240,15 @@ class Reader:
         )
 
     def _landed(self, flight: Flight) -> None:
-        if flight.part is None or flight.priority is Priority.WARM or flight.is_guess:
+        part = flight.part
+        if part is None or flight.priority is Priority.WARM or flight.is_guess:
             return
+        if self._blocks.get((part.identity, part.first_block)) is not part:
+            return  # it was evicted as soon as it could be
         if self.on_part is not None:
-            self.on_part(flight.obj, flight.part)
+            self.on_part(flight.obj, part)
         if self.on_window is not None and flight.priority is Priority.WINDOW:
-            self.on_window(flight.obj, ByteRange(flight.part.start, flight.part.stop))
+            self.on_window(flight.obj, ByteRange(part.start, part.stop))
 
     def count_shown(self, part: Part, reads: int, size_bytes: int, stop: int) -> None:
         """Somebody to whom *part* was shown has answered that many reads from it, the last of which ended at *stop*.

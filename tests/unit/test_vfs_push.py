@@ -8,6 +8,7 @@ import trio
 import trio.testing
 
 from gridfs.config import KIB, MIB
+from gridfs.errors import FormatError
 from gridfs.extents import Extents, small_files
 from gridfs.model import Buffer, ByteRange, ObjectRecord
 from gridfs.vfs_push import TRIES, Pusher
@@ -108,3 +109,11 @@ async def test_an_image_is_read_ahead_by_its_inodes() -> None:
         nursery.cancel_scope.cancel()
     assert opened == [[100 + number for number in range(1, 10)]]
     assert pusher.pushed_files == 9
+
+
+def test_a_damaged_manifest_is_for_readers_to_find() -> None:
+    class Damaged:
+        def extents_of_object(self, number: int) -> list[tuple[int, int, int]]:
+            raise FormatError("damaged")
+
+    assert Extents(Damaged()).pieces_in(1, ByteRange(0, MIB)) == []
