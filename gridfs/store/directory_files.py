@@ -140,8 +140,9 @@ def sweep(directory: Path) -> None:
     """Removes what crashed writers left."""
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.stat(follow_symlinks=False).st_mtime < time.time() - _TEMPORARY_LIFETIME_S:
-                unlink_if_there(Path(entry.path))
+            with suppress(FileNotFoundError):  # its writer has renamed it meanwhile
+                if entry.stat(follow_symlinks=False).st_mtime < time.time() - _TEMPORARY_LIFETIME_S:
+                    os.unlink(entry.path)
 
 
 def unlink_if_there(path: Path) -> None:
