@@ -89,7 +89,7 @@ class Operations(pyfuse3.Operations):
         self.counters = counters
         self.incidents = incidents
         self._files = files
-        self.hook = hook
+        self._hook = hook
         self._xattr = xattr
         self._image = image
         self._mode_of = files.view.mode_of
@@ -143,7 +143,7 @@ class Operations(pyfuse3.Operations):
 
     @_answering
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
-        if self.hook is not None and self.hook.may_answer_enosys(directory=True):
+        if self._hook is not None and self._hook.may_answer_enosys(directory=True):
             raise pyfuse3.FUSEError(errno.ENOSYS)
         return inode
 
@@ -161,7 +161,7 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise pyfuse3.FUSEError(errno.EROFS)
-        if self.hook is not None and self.hook.may_answer_enosys(directory=False):
+        if self._hook is not None and self._hook.may_answer_enosys(directory=False):
             raise pyfuse3.FUSEError(errno.ENOSYS)
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(inode), keep_cache=True)
 
@@ -170,7 +170,7 @@ class Operations(pyfuse3.Operations):
         if fh == image.INODE and self._image is not None:
             data = await self._image.read(off, size)
             lacking_bytes = size - len(data)
-            if lacking_bytes and (self.hook is None or not self.hook.pad(lacking_bytes)):
+            if lacking_bytes and (self._hook is None or not self._hook.pad(lacking_bytes)):
                 return b"".join((data, bytes(lacking_bytes)))
             return data
         self._demand_inode(fh)

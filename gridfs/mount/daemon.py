@@ -83,6 +83,7 @@ class Daemon:
         self._pusher: Pusher | None = None
         self._fast_reads: FastReads | None = None
         self._image: Image | None = None
+        self._hook = zero_open.HOOK if spec.options.zero_open else None
 
     async def run(self, descriptor: int, reports: bool) -> None:
         """Serves until the mount is gone. Once ready, closes *descriptor*, after writing a line to it if *reports*."""
@@ -97,7 +98,7 @@ class Daemon:
                 version.files,
                 incidents=self.incidents,
                 counters=self.counters,
-                hook=zero_open.HOOK if self.spec.options.zero_open else None,
+                hook=self._hook,
                 xattr=self.spec.options.xattr,
                 image=image,
             )
@@ -105,21 +106,21 @@ class Daemon:
             extents = Extents(version.manifest)
             self._pusher = pusher = Pusher(extents, version.reader, store_pages)
             async with trio.open_nursery() as serving:
-                turns = Turns()
-                if (fast := self._fast_reads_of(version, operations, extents)) is not None:
+                fast = self._fast_reads_of(version, extents)
+                if fast is not None:
                     stack.callback(fast.end)  # before the device is closed, and the reader's buffers go
                     serving.start_soon(fast.run, name="fast reads")
-                    turns = Turns(fast.start)
                 serving.start_soon(pusher.run, name="push")
                 serving.start_soon(self._end_by_signal, name="signals")
                 serving.start_soon(self._become_ready, serving, descriptor, reports, name="start")
+                turns = Turns(fast.start) if fast is not None else Turns()
                 pyfuse3.trio = turns  # type: ignore[attr-defined]  # as its own asyncio support does
                 await pyfuse3.main(max_tasks=MAX_TASKS)
                 serving.cancel_scope.cancel()
 
-    def _fast_reads_of(self, version: OpenVersion, operations: Operations, extents: Extents) -> FastReads | None:
+    def _fast_reads_of(self, version: OpenVersion, extents: Extents) -> FastReads | None:
         library = fast_reads.load()
-        if library is None or operations.hook is None:
+        if library is None or self._hook is None:
             return None
         small_files = self._image.small_files if self._image is not None else None
         self._fast_reads = fast = FastReads(library, extents, version.reader, small_files)
@@ -183,9 +184,8 @@ class Daemon:
         return Image(version.manifest, version.files, self.spec.source)
 
     def _reveal(self) -> MountRecord:
-        hook = zero_open.HOOK if self.spec.options.zero_open else None
         os.statvfs(self._fuse_path)  # after an answer the hook knows whether requests pass through it
-        works = hook is not None and hook.may_answer_enosys(directory=False)
+        works = self._hook is not None and self._hook.may_answer_enosys(directory=False)
         return reveal(self.spec, self._fuse_path, self._image, zero_open=works)
 
     async def _read_ahead(self, device: str, offset: int, size_bytes: int) -> None:
