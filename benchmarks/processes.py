@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from gridfs.cache.buffers import new_area
+
 ROOT = Path(__file__).parents[1]
 ENDING_S = 10.0
 SAMPLE_S = 0.05
@@ -137,9 +139,6 @@ TOUCHED_SHARE = 0.25
 """At most, of what is available: the servers of a run keep their objects in memory."""
 
 
-MADV_POPULATE_WRITE = 23  # Linux 5.14
-
-
 class PageCache:
     """The machine's page cache, dentries and inodes, and free memory, which a virtual machine may have to ask for."""
 
@@ -165,9 +164,8 @@ class PageCache:
         """
         if not self.is_left_alone:
             size_bytes = min(TOUCHED_BYTES, int(memory_bytes("MemAvailable") * TOUCHED_SHARE))
-            large = mmap.mmap(-1, size_bytes // 3, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            large.madvise(mmap.MADV_HUGEPAGE)
-            large.madvise(MADV_POPULATE_WRITE)
+            large = new_area(size_bytes // 3)
+            large[:: mmap.PAGESIZE] = bytes(len(large) // mmap.PAGESIZE)
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
             mmap.mmap(-1, size_bytes - size_bytes // 3, flags=flags).close()
             large.close()

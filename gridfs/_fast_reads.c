@@ -1,10 +1,10 @@
 /* Answers READs whose bytes lie in memory, in a thread without Python (gridfs/fast_reads.py drives this;
  * docs/decisions/fast-reads.md).
  *
- * Who reads one file after the other waits for one answer at a time.  By Python an answer takes 70 us of processor and
- * a turn at the GIL, which whatever brings the next bytes needs too.  So Python says which pieces of which files lie where
- * (gridfs_put), and while there are some, this thread reads the FUSE device in place of Python's event loop: what it can answer
- * it answers, and everything else it hands on.
+ * Who reads one file after the other waits for one answer at a time.  By Python an answer takes 70 us of processor
+ * and a turn at the GIL, which whatever brings the next bytes needs too.  So Python says which pieces of which files
+ * lie where (gridfs_put), and while there are some, this thread reads the FUSE device in place of Python's event loop:
+ * what it can answer it answers, and everything else it hands on.
  *
  *   Python in charge     its event loop polls `poll_fd`, an epoll set with the device in it, and reads the device
  *   thread in charge     the device is out of the set; requests handed on lie in a queue, and an eventfd in the set

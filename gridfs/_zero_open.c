@@ -6,17 +6,17 @@
  *
  * So this library stands in for functions of libfuse, by being loaded with RTLD_GLOBAL before pyfuse3:
  *
- *   fuse_session_process_buf   copies the request's node id into its fh, then calls libfuse's own.  It works on the wire
- *                              format, which is kernel ABI (linux/fuse.h) and the same for every libfuse 3; hooking the
- *                              table of operations would fail silently from libfuse 3.17 on, whose headers call another
- *                              symbol than fuse_session_new.
+ *   fuse_session_process_buf   copies the request's node id into its fh, then calls libfuse's own.  It works on the
+ *                              wire format, which is kernel ABI (linux/fuse.h) and the same for every libfuse 3;
+ *                              hooking the table of operations would fail silently from libfuse 3.17 on, whose headers
+ *                              call another symbol than fuse_session_new.
  *   fuse_session_receive_buf   reads without blocking.  A request whose caller is killed leaves the queue between the
  *                              daemon's poll and its read; the read would then block with the GIL held, and with it
  *                              everyone who waits for the daemon, until some other request comes.  pyfuse3 knows EINTR
  *                              as "try again" and takes EAGAIN for a fatal error, so the one is told as the other.
  *
- *   fuse_reply_buf             sends zeros behind the answer when it was told to: EROFS wants whole pages of an image, and
- *                              what a file lacks to one would cost a copy of the file.
+ *   fuse_reply_buf             sends zeros behind the answer when it was told to: EROFS wants whole pages of an image,
+ *                              and what a file lacks to one would cost a copy of the file.
  *
  * Everything runs in the thread of the event loop; the counters are read there too.
  */

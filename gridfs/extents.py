@@ -15,16 +15,8 @@ _OBJECTS_KEPT = 32
 """Packs that fills are under way in, of 8 readers with the store's latency. Of files of 100 KiB each takes 60 KiB."""
 
 
-class Extent(NamedTuple):
-    """Where a file lies in its object."""
-
-    offset: int
-    size: int
-    inode: int
-
-
 class Piece(NamedTuple):
-    """One MiB of a file, or what is left at its end."""
+    """One MiB of a file, or what is left at its end; of a small file all."""
 
     inode: int
     number: int
@@ -47,15 +39,14 @@ class Extents:
         self._manifest = manifest
         self._kept: LRUCache[int, list[tuple[int, int, int]]] = LRUCache(_OBJECTS_KEPT)
 
-    def small_in(self, number: int, part: ByteRange) -> list[Extent]:
+    def small_in(self, number: int, part: ByteRange) -> list[Piece]:
         """Small files that lie in *part* of object *number*: see `small_files`."""
         return small_files(self._of(number), part)
 
     def pieces_in(self, number: int, part: ByteRange) -> list[Piece]:
-        """The same files, each of one piece, and see `large_pieces`."""
+        """The same files, and see `large_pieces`."""
         extents = self._of(number)
-        small = [Piece(inode, 0, offset, size) for offset, size, inode in small_files(extents, part)]
-        return small + large_pieces(extents, part)
+        return small_files(extents, part) + large_pieces(extents, part)
 
     def _of(self, number: int) -> list[tuple[int, int, int]]:
         extents = self._kept.get(number)
@@ -68,7 +59,7 @@ class Extents:
         return extents
 
 
-def small_files(extents: list[tuple[int, int, int]], part: ByteRange) -> list[Extent]:
+def small_files(extents: list[tuple[int, int, int]], part: ByteRange) -> list[Piece]:
     """Of the files of an object, (offset, size, inode) in their order, those that lie in *part*, but one in each MiB.
 
     That is the one across its start or else the first. Somebody has to tell the prefetcher how far a reader is, and who
@@ -82,7 +73,7 @@ def small_files(extents: list[tuple[int, int, int]], part: ByteRange) -> list[Ex
             break
         begins, ends = offset // MIB, (offset + size - 1) // MIB
         if begins == ends == last_mib and offset + size <= part.stop:
-            chosen.append(Extent(offset, size, inode))
+            chosen.append(Piece(inode, 0, offset, size))
         last_mib = ends
     return chosen
 

@@ -23,7 +23,7 @@ from typing import Protocol, TypeVar
 
 import trio
 
-from gridfs.extents import Extent, Extents
+from gridfs.extents import Extents, Piece
 from gridfs.model import Buffer, ByteRange, ObjectRecord
 
 T = TypeVar("T")
@@ -78,11 +78,11 @@ class Pusher:
                 await self._parked.park()
                 continue
             obj, part = self._queue.popleft()
-            extents = self._extents.small_in(obj.number, part)
+            files = self._extents.small_in(obj.number, part)
             if self.open_ahead is not None:
-                self.pushed_files += await self._in_thread(self.open_ahead, [extent.inode for extent in extents])
+                self.pushed_files += await self._in_thread(self.open_ahead, [file.inode for file in files])
             else:
-                self.pushed_files += await self._in_thread(self._push, list(self._views(obj, extents)))
+                self.pushed_files += await self._in_thread(self._push, list(self._views(obj, files)))
             self.parts_done += 1
 
     async def _in_thread(self, push: Callable[[list[T]], int], files: list[T]) -> int:
@@ -95,11 +95,11 @@ class Pusher:
         async with self._thread:
             pass
 
-    def _views(self, obj: ObjectRecord, extents: list[Extent]) -> Iterator[tuple[int, memoryview]]:
-        for extent in extents:
-            view = self._reader.peek(obj, ByteRange(extent.offset, extent.offset + extent.size))
+    def _views(self, obj: ObjectRecord, files: list[Piece]) -> Iterator[tuple[int, memoryview]]:
+        for file in files:
+            view = self._reader.peek(obj, ByteRange(file.offset, file.offset + file.size))
             if view is not None:
-                yield extent.inode, view
+                yield file.inode, view
 
     def _push(self, files: list[tuple[int, memoryview]]) -> int:
         """In a thread. How many of *files* the kernel took."""

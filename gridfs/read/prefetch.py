@@ -183,7 +183,7 @@ class Prefetcher:
         stream.issued = end
         window_bytes = stream.window * self._block_size_bytes
         part_bytes = max(FIRST_WINDOW_BYTES, min(PART_SIZE_BYTES, window_bytes // 8))
-        return (Want(Run(start, end), Priority.WINDOW, part_bytes, stream.steps < STEPS_BEFORE_SLACK),)
+        return (Want(Run(start, end), Priority.WINDOW, part_bytes, is_guess=stream.steps < STEPS_BEFORE_SLACK),)
 
     def _cap(self) -> int:
         """Blocks that one window may be long: its share of what all may hold."""

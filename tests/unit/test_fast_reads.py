@@ -64,8 +64,8 @@ class Counted:
         self.on_shown_hit: Callable[[], None] | None = None
         self.told: list[tuple[int, int, int]] = []
 
-    def count_shown(self, part: Part, files: int, size_bytes: int, stop: int) -> None:
-        self.told.append((files, size_bytes, stop))
+    def count_shown(self, part: Part, reads: int, size_bytes: int, stop: int) -> None:
+        self.told.append((reads, size_bytes, stop))
 
 
 class Bench:
@@ -218,7 +218,7 @@ def test_pieces_are_of_their_files_and_whole_and_in_the_part(
     seen = set()
     for inode, number, begin, size in [
         *large_pieces(extents, within),
-        *((e.inode, 0, e.offset, e.size) for e in small_files(extents, within)),
+        *small_files(extents, within),
     ]:
         file_offset, file_size = place[inode]
         assert begin == file_offset + number * MIB

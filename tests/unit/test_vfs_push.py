@@ -11,7 +11,7 @@ from gridfs.config import KIB, MIB
 from gridfs.errors import FormatError
 from gridfs.extents import Extents, small_files
 from gridfs.model import Buffer, ByteRange, ObjectRecord
-from gridfs.vfs_push import TRIES, Pusher
+from gridfs.vfs_push import TRIES, OpenAhead, Pusher
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
 
@@ -24,22 +24,22 @@ def extents() -> list[tuple[int, int, int]]:
 
 
 def test_one_file_in_each_mib_is_left_for_the_reader_to_ask_for() -> None:
-    pushed = {extent.inode - 100 for extent in small_files(extents(), ByteRange(0, 4 * MIB))}
+    pushed = {file.inode - 100 for file in small_files(extents(), ByteRange(0, 4 * MIB))}
     assert {inode - 100 for _, _, inode in extents()} - pushed == {0, 10, 20, 30}
     aligned = [(number * 128 * KIB, 110 * KIB, number) for number in range(32)]
     for part in (ByteRange(0, 4 * MIB), ByteRange(MIB, 3 * MIB), ByteRange(128 * KIB, 2 * MIB)):
         within = {n for n in range(32) if part.start <= n * 128 * KIB < part.stop}
-        assert within - {extent.inode for extent in small_files(aligned, part)} == {n for n in within if n % 8 == 0}
+        assert within - {file.inode for file in small_files(aligned, part)} == {n for n in within if n % 8 == 0}
 
 
 def test_only_files_that_lie_in_the_part_are_chosen() -> None:
     chosen = small_files(extents(), ByteRange(250 * KIB, 650 * KIB))
-    assert [extent.inode - 100 for extent in chosen] == [3, 4, 5]
+    assert [file.inode - 100 for file in chosen] == [3, 4, 5]
 
 
 def test_large_files_are_not_chosen() -> None:
     odd = [(0, 5, 1), (5, 10, 2), (15, 3 * MIB, 3), (15 + 3 * MIB, 10, 4), (25 + 3 * MIB, 10, 5)]
-    assert [extent.inode for extent in small_files(odd, ByteRange(0, 4 * MIB))] == [2, 4, 5]
+    assert [file.inode for file in small_files(odd, ByteRange(0, 4 * MIB))] == [2, 4, 5]
 
 
 class OneObject:
@@ -55,9 +55,11 @@ class OneObject:
         return memoryview(ramp(byte_range.size_bytes, byte_range.start))
 
 
-async def _pushed(store: Callable[[int, Buffer], bool]) -> int:
+async def _pushed(store: Callable[[int, Buffer], bool], open_ahead: OpenAhead | None = None) -> int:
+    """How many files were given of a part of 1 MiB."""
     files = OneObject()
     pusher = Pusher(Extents(files), files, store)
+    pusher.open_ahead = open_ahead
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pusher.run)
         await trio.testing.wait_all_tasks_blocked()
@@ -95,20 +97,14 @@ async def test_a_kernel_that_knows_none_of_the_first_files_is_left_alone() -> No
 
 @on_trio
 async def test_an_image_is_read_ahead_by_its_inodes() -> None:
-    files = OneObject()
     opened: list[list[int]] = []
-    pusher = Pusher(Extents(files), files, lambda inode, data: False)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pusher.run)
-        pusher.open_ahead = lambda inodes: opened.append(inodes) or len(inodes)  # type: ignore[func-returns-value]
-        await trio.testing.wait_all_tasks_blocked()
-        assert files.on_window is not None
-        files.on_window(OBJECT, ByteRange(0, MIB))
-        while not pusher.parts_done:
-            await trio.sleep(0.001)
-        nursery.cancel_scope.cancel()
+
+    def open_ahead(inodes: list[int]) -> int:
+        opened.append(inodes)
+        return len(inodes)
+
+    assert await _pushed(lambda inode, data: False, open_ahead) == 9
     assert opened == [[100 + number for number in range(1, 10)]]
-    assert pusher.pushed_files == 9
 
 
 def test_a_damaged_manifest_is_for_readers_to_find() -> None:
