@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -83,6 +84,21 @@ async def test_what_crashed_writers_left_is_removed_after_a_week(tmp_path: Path)
         os.utime(temporary / name, (time.time() - age_s,) * 2)
     await DirectoryStore(tmp_path).put("k", b"x")
     assert sorted(path.name for path in temporary.iterdir()) == ["young"]
+
+
+def test_a_temporary_that_vanishes_while_others_are_removed_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / ".tmp"
+    temporary.mkdir()
+    for name in ("a", "b", "c"):
+        (temporary / name).touch()
+        os.utime(temporary / name, (0, 0))
+    listed = list(os.scandir(temporary))
+    os.rename(listed[0], tmp_path / "object")  # as its writer does
+    monkeypatch.setattr(directory_files.os, "scandir", lambda _: contextlib.nullcontext(listed))
+    directory_files.sweep(temporary)
+    assert not list(temporary.iterdir())
 
 
 @on_trio
