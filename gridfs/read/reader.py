@@ -19,30 +19,23 @@ import trio
 from gridfs.cache.memory import Part
 from gridfs.cache.tiered import TieredCache
 from gridfs.config import READ_TIMEOUT_S, CacheSettings, MountOptions
-from gridfs.errors import GridfsError, ReadTimeout
+from gridfs.errors import ReadTimeout
 from gridfs.model import Buffer, ByteRange, ObjectRecord
 from gridfs.read.background import Background
 from gridfs.read.budget import SMALLEST_BUDGET_BYTES, Budget, cgroup_memory_limit_bytes, default_budget_bytes
-from gridfs.read.failures import again
 from gridfs.read.fetch import Fetcher, slice_of
 from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
 from gridfs.read.plan import Run, blocks_of
 from gridfs.read.prefetch import Outcome, Prefetcher, Priority, may_fill
 from gridfs.read.statistics import ReaderStatistics
-from gridfs.read.warm import Warmth, measure, warm
+from gridfs.read.warm import Warmer, Warmth, measure
 from gridfs.store.base import ObjectStore
 
 logger = logging.getLogger(__name__)
 
 MEASURED_OBJECTS = 20_000
 """Packs of a version of 1.2 TiB. Looking costs 20 us an object; with more (a bucket's) only what was fetched counts."""
-
-WARM_PASSES = 3
-"""What a full queue of writes dropped while readers were busy is asked for again."""
-
-WARM_AGAIN_S = 30.0
-"""After a failure of the store, `--prefetch all` goes on; readers find out by themselves and sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +103,7 @@ class Reader:
             mode=settings.prefetch,
         )
         self._background = Background(layout, self._fetcher, self._budget)
+        self._warmer = Warmer(layout, cache, self._background, self._fetcher)
         self.on_window: Callable[[ObjectRecord, ByteRange], None] | None = None
         """Told of each part that has come for a window of somebody who surely reads on: its bytes can be had by `peek`.
         """
@@ -133,7 +127,7 @@ class Reader:
             nursery.start_soon(self._background.run, name="background")
             nursery.start_soon(self._measure_held, name="measure cache")
             if self._settings.prefetch == "all":
-                nursery.start_soon(self._warm_all, name="prefetch all")
+                nursery.start_soon(self._warmer.run, name="prefetch all")
             task_status.started()
             await trio.sleep_forever()
 
@@ -266,40 +260,8 @@ class Reader:
             self._cache.spend(part, stop)
 
     async def warm(self, on_advance: Callable[[int], object] = lambda _: None) -> Warmth:
-        """Brings the whole version into the disk cache, as far as it fits, and says how much is there then.
-
-        *on_advance* is told, now and then, how many bytes of the version are behind it. Raises GridfsError when the
-        store fails; what has come by then stays. Without a disk tier nothing is fetched.
-        """
-        if not self._cache.statistics().active:
-            return Warmth(0, self._layout.info.total_bytes)
-        self._fetcher.forget_error()
-        for _ in range(WARM_PASSES):
-            await warm(self._layout, self._cache, self._background, on_advance)
-            warmth = await measure(self._layout, self._cache)
-            lacking_bytes = warmth.total_bytes - warmth.cached_bytes
-            if warmth.complete or self._fetcher.last_error is not None or lacking_bytes > self._cache.room_bytes():
-                break
-        if not warmth.complete and self._fetcher.last_error is not None:
-            raise again(self._fetcher.last_error)
-        return warmth
-
-    async def _warm_all(self) -> None:
-        """What `--prefetch all` asks for; a store that fails is asked again later."""
-        while True:
-            try:
-                warmth = await self.warm()
-            except GridfsError as error:
-                logger.info("prefetching everything is interrupted: %s", error)
-                await trio.sleep(WARM_AGAIN_S)
-                continue
-            if not warmth.complete:
-                logger.warning(
-                    "the cache has no room for the whole version: %d of %d bytes are in it",
-                    warmth.cached_bytes,
-                    warmth.total_bytes,
-                )
-            return
+        """Brings the whole version into the disk cache, as far as it fits: see `Warmer.warm`."""
+        return await self._warmer.warm(on_advance)
 
     def statistics(self) -> ReaderStatistics:
         counts = self._fetcher.counts

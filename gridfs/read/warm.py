@@ -7,6 +7,7 @@ something, or when the store fails; asked again, it goes on where it was.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,12 +16,23 @@ import trio
 from gridfs.cache.base import Span
 from gridfs.cache.tiered import TieredCache
 from gridfs.config import PACK_SIZE_BYTES, PART_SIZE_BYTES
+from gridfs.errors import GridfsError
 from gridfs.read.background import Background
+from gridfs.read.failures import again
+from gridfs.read.fetch import Fetcher
 from gridfs.read.layout import Layout
 from gridfs.read.plan import Run, objects_of, parts_of
 from gridfs.read.prefetch import Priority, Want
 
+logger = logging.getLogger(__name__)
+
 PACKS_AHEAD = 2
+
+PASSES = 3
+"""What a full queue of writes dropped while readers were busy is asked for again."""
+
+AGAIN_S = 30.0
+"""After a failure of the store, `--prefetch all` goes on; readers find out by themselves and sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +65,77 @@ async def measure(layout: Layout, cache: TieredCache, tape: Run | None = None) -
     return Warmth(cached_bytes, total_bytes)
 
 
-async def warm(layout: Layout, cache: TieredCache, background: Background, on_advance: Callable[[int], object]) -> None:
-    """Fetches what is lacking, as far as it fits; *on_advance* is told the bytes of the tape that are behind it."""
-    await cache.wait_until_measured()
-    block_size, block_count = layout.info.block_size_bytes, layout.info.block_count
-    step = max(1, PACK_SIZE_BYTES // block_size)
-    limiter = trio.CapacityLimiter(PACKS_AHEAD)
-    behind_bytes = 0
+class Warmer:
+    """Fetches the whole version. Its *background* must be running."""
 
-    async def fetch(tape: Run, token: object) -> None:
-        nonlocal behind_bytes
-        try:
-            await background.finish(Want(tape, Priority.WARM, PART_SIZE_BYTES))
-            behind_bytes += tape.block_count * block_size
-            on_advance(behind_bytes)
-        finally:
-            limiter.release_on_behalf_of(token)
+    def __init__(self, layout: Layout, cache: TieredCache, background: Background, fetcher: Fetcher) -> None:
+        self._layout = layout
+        self._cache = cache
+        self._background = background
+        self._fetcher = fetcher
 
-    async with trio.open_nursery() as nursery:
-        for first in range(0, block_count, step):
-            tape = Run(first, min(first + step, block_count))
-            token = object()
-            await limiter.acquire_on_behalf_of(token)
-            if cache.room_bytes() < PACKS_AHEAD * PACK_SIZE_BYTES:
-                there = await measure(layout, cache, tape)
-                if there.total_bytes - there.cached_bytes > cache.room_bytes():
-                    break
-            nursery.start_soon(fetch, tape, token, name=f"warm {first}")
-    await cache.drain()
+    async def run(self) -> None:
+        """What `--prefetch all` asks for: returns when all that fits is there. A store that fails is asked again."""
+        while True:
+            try:
+                warmth = await self.warm(lambda _: None)
+            except GridfsError as error:
+                logger.info("prefetching everything is interrupted: %s", error)
+                await trio.sleep(AGAIN_S)
+                continue
+            if not warmth.complete:
+                logger.warning(
+                    "the cache has no room for the whole version: %d of %d bytes are in it",
+                    warmth.cached_bytes,
+                    warmth.total_bytes,
+                )
+            return
+
+    async def warm(self, on_advance: Callable[[int], object]) -> Warmth:
+        """Brings the whole version into the disk cache, as far as it fits, and says how much is there then.
+
+        *on_advance* is told, now and then, how many bytes of the version are behind it. Raises GridfsError when the
+        store fails; what has come by then stays. Without a disk tier nothing is fetched.
+        """
+        if not self._cache.statistics().active:
+            return Warmth(0, self._layout.info.total_bytes)
+        self._fetcher.forget_error()
+        for _ in range(PASSES):
+            await self._pass(on_advance)
+            warmth = await measure(self._layout, self._cache)
+            lacking_bytes = warmth.total_bytes - warmth.cached_bytes
+            if warmth.complete or self._fetcher.last_error is not None or lacking_bytes > self._cache.room_bytes():
+                break
+        if not warmth.complete and self._fetcher.last_error is not None:
+            raise again(self._fetcher.last_error)
+        return warmth
+
+    async def _pass(self, on_advance: Callable[[int], object]) -> None:
+        """Fetches what is lacking, as far as it fits; *on_advance* is told the bytes of the tape that are behind it."""
+        cache = self._cache
+        await cache.wait_until_measured()
+        block_size, block_count = self._layout.info.block_size_bytes, self._layout.info.block_count
+        step = max(1, PACK_SIZE_BYTES // block_size)
+        limiter = trio.CapacityLimiter(PACKS_AHEAD)
+        behind_bytes = 0
+
+        async def fetch(tape: Run, token: object) -> None:
+            nonlocal behind_bytes
+            try:
+                await self._background.finish(Want(tape, Priority.WARM, PART_SIZE_BYTES))
+                behind_bytes += tape.block_count * block_size
+                on_advance(behind_bytes)
+            finally:
+                limiter.release_on_behalf_of(token)
+
+        async with trio.open_nursery() as nursery:
+            for first in range(0, block_count, step):
+                tape = Run(first, min(first + step, block_count))
+                token = object()
+                await limiter.acquire_on_behalf_of(token)
+                if cache.room_bytes() < PACKS_AHEAD * PACK_SIZE_BYTES:
+                    there = await measure(self._layout, cache, tape)
+                    if there.total_bytes - there.cached_bytes > cache.room_bytes():
+                        break
+                nursery.start_soon(fetch, tape, token, name=f"warm {first}")
+        await cache.drain()
