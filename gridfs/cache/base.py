@@ -70,8 +70,8 @@ class BlockCache(Protocol):
         """How many blocks from the span's front on are likely there, one run; 0 for none. A promise of nothing."""
         ...
 
-    def load_nowait(self, span: Span, checksums: Checksums) -> memoryview | None:
-        """All bytes of the span, verified, if that takes no waiting for a disk; else None."""
+    def load_nowait(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
+        """All bytes of the span, verified, if that takes no waiting for a disk; else None. *area* as in `load`."""
         ...
 
     async def load(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:

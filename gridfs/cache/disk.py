@@ -111,12 +111,12 @@ class DiskCache:
             there = segment.present(span.first, end)
         return there
 
-    def load_nowait(self, span: Span, checksums: Checksums) -> memoryview | None:
+    def load_nowait(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
         segment = self._whole(span)
         if segment is None:
             return None
         try:
-            return self._used(segment, segment.read(span, checksums, nowait=True))
+            return self._used(segment, segment.read(span, checksums, nowait=True, area=area))
         except (OSError, Mismatch) as error:
             self._failed_read(segment, error)
             return None

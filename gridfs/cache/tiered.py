@@ -15,6 +15,7 @@ from typing import Protocol
 import trio
 
 from gridfs.cache.base import BlockCache, Checksums, DiskStatistics, Span
+from gridfs.cache.buffers import POOLED_FROM_BYTES
 from gridfs.cache.disk import DiskCache
 from gridfs.cache.memory import MemoryCache, Part
 from gridfs.config import CacheSettings
@@ -64,8 +65,13 @@ class TieredCache:
     def present(self, span: Span) -> int:
         return self.disk.present(span) if self.disk is not None else 0
 
-    def load_nowait(self, span: Span, checksums: Checksums) -> memoryview | None:
-        return self.disk.load_nowait(span, checksums) if self.disk is not None else None
+    def load_nowait(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
+        """Without *area* the view is for an answer: its memory is used again soon after the last look at it."""
+        if self.disk is None:
+            return None
+        if area is None and span.size_bytes >= POOLED_FROM_BYTES:
+            area = self.memory.pool.lend(span.size_bytes)
+        return self.disk.load_nowait(span, checksums, area)
 
     async def load(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
         return await self.disk.load(span, checksums, area) if self.disk is not None else None

@@ -1,8 +1,8 @@
 """Bringing the bytes of one flight: from the disk tier or the store, verified block by block, published as they arrive.
 
 disk tier         if it says that it has the whole run; verified there
-get_range         for small parts: one buffer, without a copy
-stream_range      for larger ones: into a mapping of the pool; each block is verified and published when it is whole
+get_range         for parts below 64 KiB: the client's own buffer
+stream_range      for the others: into a mapping of the pool; each block is verified and published when it is whole
 a wrong block     is fetched once more, alone and past all caches; wrong again: IntegrityError
 disk tier         takes the whole part, if its queue has room
 """
@@ -54,12 +54,10 @@ class Carrier:
 
     async def _bring(self, flight: Flight) -> None:
         span, run = flight.span, flight.run
+        self._cache.release_spent()
         flight.expected = self._layout.checksums(flight.obj.number, run.first, run.stop)
         if self._cache.present(span) == run.block_count:
-            area = None
-            if span.size_bytes >= POOLED_FROM_BYTES:
-                self._cache.release_spent()
-                area = self._memory.pool.take(span.size_bytes)
+            area = self._memory.pool.take(span.size_bytes) if span.size_bytes >= POOLED_FROM_BYTES else None
             data = await self._cache.load(span, flight.expected, area)
             if data is not None:
                 self._hold(flight, data, area)
@@ -67,14 +65,13 @@ class Carrier:
                 return
         byte_range = bytes_of(run, span.object_size_bytes, span.block_size_bytes)
         key, etag = self._key_of(flight.obj), flight.obj.etag
-        if span.size_bytes < POOLED_FROM_BYTES:  # as one buffer, without a copy: there is little to publish early
+        if span.size_bytes < POOLED_FROM_BYTES:
             data = await self._store.get_range(key, byte_range, if_match=etag)
             self._hold(flight, data)
             arrived = data.nbytes
             self._check(flight, arrived)
         else:
             arrived = 0
-            self._cache.release_spent()
             area = self._memory.pool.take(span.size_bytes)
             buffer = memoryview(area)[: span.size_bytes]
             self._hold(flight, buffer, area)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import trio
 
+from gridfs.cache.buffers import LARGE_FROM_BYTES
 from gridfs.cache.memory import Part
 from gridfs.cache.tiered import TieredCache
 from gridfs.config import READ_TIMEOUT_S, CacheSettings, MountOptions
@@ -108,7 +109,7 @@ class Reader:
         """Told of each part that has come for a window of somebody who surely reads on: its bytes can be had by `peek`.
         """
         self.on_part: Callable[[ObjectRecord, Part], None] | None = None
-        """Told of each part that has come and will surely be read: who shows it to others sets its `on_gone`."""
+        """Told of each large part that has come and will surely be read: who shows it to others sets its `on_gone`."""
         self.on_shown_hit: Callable[[], None] | None = None
         """Told when a part with an `on_gone` answers a read here."""
         self._held_bytes = 0
@@ -239,7 +240,7 @@ class Reader:
             return
         if self._blocks.get((part.identity, part.first_block)) is not part:
             return  # it was evicted as soon as it could be
-        if self.on_part is not None:
+        if self.on_part is not None and part.size_bytes >= LARGE_FROM_BYTES:
             self.on_part(flight.obj, part)
         if self.on_window is not None and flight.priority is Priority.WINDOW:
             self.on_window(flight.obj, ByteRange(part.start, part.stop))

@@ -55,6 +55,8 @@ _T = TypeVar("_T")
 
 _CHUNK_SIZE_BYTES = 256 << 10
 _CHUNKS_AHEAD = 4
+_DECRYPTED_ASIDE_BYTES = 512 << 10
+"""From here on in a thread without the GIL: what readers wait for is answered meanwhile."""
 _WRITE_THREADS, _CONTROL_THREADS = 32, 16
 
 
@@ -103,7 +105,7 @@ class BucketStore:
         if (
             into is not None
             and self._wire is not None
-            and not self._wire.is_encrypted
+            and (not self._wire.is_encrypted or byte_range.size_bytes < _DECRYPTED_ASIDE_BYTES)
             and await self._by_wire(self._wire, path, byte_range, into, deliver, if_match)
         ):
             return

@@ -106,7 +106,7 @@ class DiskInMemory:
             there += 1
         return there
 
-    def load_nowait(self, span: Span, checksums: Checksums) -> memoryview | None:
+    def load_nowait(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
         if self._random.random() < 0.5:
             return None
         data = bytearray()
@@ -116,15 +116,14 @@ class DiskInMemory:
                 self._blocks.pop((span.identity, block), None)
                 return None
             data += stored
-        return memoryview(data)
+        if area is None:
+            return memoryview(data)
+        area[: len(data)] = data
+        return memoryview(area)[: len(data)]
 
     async def load(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
         await trio.sleep(self._random.random() / 100)
-        data = self.load_nowait(span, checksums)
-        if data is None or area is None:
-            return data
-        area[: data.nbytes] = data
-        return memoryview(area)[: data.nbytes]
+        return self.load_nowait(span, checksums, area)
 
     def keep(
         self, span: Span, part: Part, checksums: Sequence[int], on_written: Callable[[], None] = lambda: None
