@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridfs.errors import FormatError
+from gridfs.manifest import reader
 from gridfs.manifest.reader import Manifest
 from gridfs.manifest.writer import ManifestWriter
 from gridfs.model import Entry, Kind, Mode, ObjectRecord, SourceBucket, no_copy_identity
@@ -84,7 +85,10 @@ def test_objects_and_blocks(manifest_file: Path) -> None:
                 manifest.object_at_block(outside)
 
 
-def test_checksums_of_a_range(manifest_file: Path) -> None:
+@pytest.mark.parametrize("kept_bytes", [0, 8, 1024])
+def test_checksums_of_a_range(manifest_file: Path, kept_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an object whose checksums are kept after the first question, and of one that has too many."""
+    monkeypatch.setattr(reader, "_KEPT_CHECKSUMS_BYTES", kept_bytes)
     with Manifest.open(manifest_file) as manifest:
         assert manifest.checksums(1, 0, 1) == (1000,)
         assert manifest.checksums(2, 0, 3) == (2000, 2001, 2002)
