@@ -20,7 +20,7 @@ from gridfs.create.bucket_keys import KeyMapping, Selection, file_of
 from gridfs.create.groups import single_error
 from gridfs.create.source import Found, Listing, Outcome, Reading, Wanted
 from gridfs.errors import AccessDenied, ObjectChanged, ObjectMissing
-from gridfs.model import ByteRange, Kind, Problem, SourceBucket
+from gridfs.model import ByteRange, Kind, Problem, SourceBucket, range_within
 from gridfs.store.base import ObjectHead, ObjectStore, ignore
 from gridfs.store.listing import list_in_parallel
 
@@ -117,7 +117,7 @@ class BucketSource:
 
     async def _read(self, wanted: Wanted) -> Reading:
         file, destination = wanted.file, wanted.destination
-        byte_range = ByteRange(wanted.start, wanted.start + destination.nbytes)
+        byte_range = range_within(wanted.start, wanted.start + destination.nbytes, file.size)
         try:
             await self._fetch(_key(file), byte_range, destination, file.etag)
             reading = await self._checked(wanted)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from gridfs.config import PART_SIZE_BYTES
-from gridfs.model import ByteRange, ObjectRecord
+from gridfs.model import ByteRange, ObjectRecord, range_within
 
 
 class Run(NamedTuple):
@@ -34,7 +34,8 @@ def blocks_of(byte_range: ByteRange, block_size_bytes: int) -> Run:
 
 def bytes_of(run: Run, object_size_bytes: int, block_size_bytes: int) -> ByteRange:
     """The bytes of an object that *run* holds: its last block may be shorter than the others."""
-    return ByteRange(run.first * block_size_bytes, min(run.stop * block_size_bytes, object_size_bytes))
+    stop = min(run.stop * block_size_bytes, object_size_bytes)
+    return range_within(run.first * block_size_bytes, stop, object_size_bytes)
 
 
 def lacking(run: Run, have: Callable[[int], object]) -> Iterator[Run]:

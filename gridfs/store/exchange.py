@@ -2,7 +2,8 @@
 
     send        the request, in one piece
     receive     the head into a scratch of 4 KiB; the body into the reader's buffer, as the kernel has it
-    answer      only what is exactly right counts: 206, the range, the length, the ETag, no encoding
+    answer      only what is exactly right counts: 206, the range, the length, the ETag, no encoding; 200 and the length
+                where a whole object was asked for without a range
 
 A refusal is `Refused`, with what the server said. A server that is silent or gone in mid-answer is `Broken`: what came
 is right, and a retry goes on from there. Any other answer is `Unanswered`. A connection whose answer was not read to
@@ -19,7 +20,7 @@ from typing import TypeVar
 
 import trio
 
-from gridfs.model import ByteRange
+from gridfs.model import ByteRange, WholeObject
 from gridfs.store import objects_client
 from gridfs.store.base import Deliver
 
@@ -33,6 +34,7 @@ _LOW_WATER_BYTES = 256 << 10
 """The kernel wakes us when so much of a body is there: a wake-up costs 30 us, as much as 200 KiB of copying."""
 
 _HEAD = re.compile(rb"HTTP/1\.1 206[ \r]")
+_WHOLE_HEAD = re.compile(rb"HTTP/1\.1 200[ \r]")
 _REFUSAL = re.compile(rb"HTTP/1\.1 ([45]\d\d)[ \r]")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+) *\r\n", re.IGNORECASE)
 _RANGE = re.compile(rb"\r\ncontent-range: *bytes (\d+)-(\d+)/", re.IGNORECASE)
@@ -169,14 +171,15 @@ async def when_ready(raw: socket.socket, operation: Callable[[], _T]) -> _T:
 
 def _checked(head: bytes, byte_range: ByteRange, if_match: str | None) -> bool:
     """Whether the connection is kept after this answer, which is exactly right. Raises Unanswered."""
-    if _HEAD.match(head) is None:
+    is_whole = isinstance(byte_range, WholeObject)
+    if (_WHOLE_HEAD if is_whole else _HEAD).match(head) is None:
         raise Unanswered(head.partition(b"\r\n")[0].decode("latin-1"))
     length, found = _LENGTH.search(head), _RANGE.search(head)
     if (
         length is None
         or int(length[1]) != byte_range.size_bytes
-        or found is None
-        or (int(found[1]), int(found[2]) + 1) != tuple(byte_range)
+        or (found is None) is not is_whole
+        or (found is not None and (int(found[1]), int(found[2]) + 1) != tuple(byte_range))
         or _ENCODED.search(head) is not None
     ):
         raise Unanswered("the answer is for something else")

@@ -110,7 +110,7 @@ class RetryingStore(WrappedStore):
 
         async def rest() -> None:
             if position < byte_range.stop:
-                lacking = ByteRange(position, byte_range.stop)
+                lacking = ByteRange(position, byte_range.stop) if position > byte_range.start else byte_range
                 where = None if into is None else into[position - byte_range.start :]
                 await self._inner.stream_range(key, lacking, advance, if_match=if_match, into=where)
 

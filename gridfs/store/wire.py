@@ -1,4 +1,4 @@
-"""The short way of a read: a ranged GET over a kept connection, received straight into the reader's buffer.
+"""The short way of a read: a GET over a kept connection, received straight into the reader's buffer.
 
     sign        once a minute for each object (signature.py)
     connect     kept connections, the one that was used last first
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import trio
 
 from gridfs.errors import GridfsError
-from gridfs.model import ByteRange
+from gridfs.model import ByteRange, WholeObject
 from gridfs.store.address import BucketAddress, StaticCredentials
 from gridfs.store.base import Deliver
 from gridfs.store.exchange import Broken, Connection, Refused, Stale, Unanswered, when_ready
@@ -94,8 +94,12 @@ class Wire:
         lines = await self._signed_lines(path)
         if if_match is not None and not (if_match.isascii() and if_match.isprintable()):
             raise Unanswered("the ETag can't stand in a header")  # of a listing, which anyone may have written
-        condition = f"if-match: {if_match}\r\n" if if_match is not None else ""
-        return lines + f"range: bytes={byte_range.start}-{byte_range.stop - 1}\r\n{condition}\r\n".encode()
+        asked = b""
+        if not isinstance(byte_range, WholeObject):
+            asked = b"range: bytes=%d-%d\r\n" % (byte_range.start, byte_range.stop - 1)
+        if if_match is not None:
+            asked += b"if-match: " + if_match.encode("ascii") + b"\r\n"
+        return lines + asked + b"\r\n"
 
     async def _signed_lines(self, path: str) -> bytes:
         """The request of *path* up to what differs between two reads."""

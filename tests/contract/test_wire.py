@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from gridfs.errors import AccessDenied
-from gridfs.model import ByteRange
+from gridfs.model import ByteRange, WholeObject
 from gridfs.store import objects_client, wire
 from gridfs.store.address import BucketAddress, ProvidedCredentials, StaticCredentials
 from gridfs.store.exchange import Broken, Refused, Unanswered
@@ -112,9 +112,12 @@ def answering(*pieces: bytes) -> Callable[[Peer, socket.socket, int], None]:
     return serve
 
 
-async def read(subject: Wire, *, if_match: str | None = None) -> bytes:
+RANGE, WHOLE = ByteRange(0, len(DATA)), WholeObject(0, len(DATA))
+
+
+async def read(subject: Wire, *, if_match: str | None = None, byte_range: ByteRange = RANGE) -> bytes:
     buffer, delivered = memoryview(bytearray(len(DATA))), bytearray()
-    await subject.read_into("k/ü", ByteRange(0, len(DATA)), buffer, delivered.extend, if_match=if_match)
+    await subject.read_into("k/ü", byte_range, buffer, delivered.extend, if_match=if_match)
     assert delivered == buffer
     return bytes(delivered)
 
@@ -142,6 +145,19 @@ async def test_a_condition_is_asked_and_its_answer_compared() -> None:
         assert b'\r\nif-match: "one"\r\n' in running.requests[0]
         with pytest.raises(Unanswered, match="ETag"):
             await read(subject, if_match='"two"')
+        subject.close()
+
+
+@on_trio
+async def test_a_whole_object_is_asked_for_without_a_range() -> None:
+    length = b'HTTP/1.1 200 OK\r\nContent-Length: 300000\r\nETag: "one"\r\n\r\n'
+    with peer(answering(length + DATA)) as running:
+        subject = running.wire()
+        assert await read(subject, byte_range=WHOLE, if_match='"one"') == DATA
+        assert b"\r\nrange:" not in running.requests[0]
+        assert b'\r\nif-match: "one"\r\n' in running.requests[0]
+        with pytest.raises(Unanswered, match="ETag"):
+            await read(subject, byte_range=WHOLE, if_match='"two"')
         subject.close()
 
 
@@ -191,9 +207,9 @@ async def test_what_is_not_exactly_right_is_left_to_the_other_client(answer: byt
 
     with peer(serve) as running:
         subject = running.wire()
-        for _ in range(2):
+        for byte_range in (RANGE, WHOLE):
             with pytest.raises(Unanswered):
-                await read(subject)
+                await read(subject, byte_range=byte_range)
         assert running.connections == 2
         subject.close()
 

@@ -55,10 +55,13 @@ def error(status: int, code: str, message: str = "says the stub", **headers: str
 
 
 def part_of(data: bytes, asked: Asked, *, etag: str = '"stub"', **shape: int) -> Reply:
-    """A 206 with the range that was asked for."""
+    """A 206 with the range that was asked for, or a 200 with everything."""
+    headers = {"ETag": etag, "Last-Modified": LAST_MODIFIED}
+    if "range" not in asked.headers:
+        return Reply(200, data, headers, shape.get("cut_after"), shape.get("stall_after"))
     start, stop = asked.range()
     stop = min(stop, len(data))
-    headers = {"ETag": etag, "Last-Modified": LAST_MODIFIED, "Content-Range": f"bytes {start}-{stop - 1}/{len(data)}"}
+    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
     return Reply(206, data[start:stop], headers, shape.get("cut_after"), shape.get("stall_after"))
 
 

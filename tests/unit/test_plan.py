@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridfs.config import PART_SIZE_BYTES
-from gridfs.model import ByteRange, ObjectRecord
+from gridfs.model import ByteRange, ObjectRecord, WholeObject
 from gridfs.read.plan import Run, blocks_of, bytes_of, lacking, objects_of, parts_of
 from tests.support.layout import ListLayout
 
@@ -29,6 +29,11 @@ def test_an_empty_range_has_no_blocks() -> None:
 def test_the_last_block_ends_with_its_object() -> None:
     assert bytes_of(Run(1, 3), 250, 100) == ByteRange(100, 250)
     assert bytes_of(Run(0, 2), 250, 100) == ByteRange(0, 200)
+
+
+def test_all_blocks_of_an_object_are_the_whole_object() -> None:
+    for run, kind in ((Run(0, 3), WholeObject), (Run(0, 2), ByteRange), (Run(1, 3), ByteRange)):
+        assert type(bytes_of(run, 250, 100)) is kind
 
 
 @given(runs, st.sets(st.integers(0, 300)))

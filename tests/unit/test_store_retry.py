@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from gridfs.errors import AccessDenied, ObjectExists, ObjectMissing, StoreUnavailable, StoreUnreachable
-from gridfs.model import ByteRange
+from gridfs.model import ByteRange, WholeObject
 from gridfs.store.retry import RetryingStore, RetryPolicy, pauses, persist
 from gridfs.store.simulated import Fault, Network, SimulatedStore
 from gridfs.store.trace import LimitedStore, StoreStatistics, TracedStore
@@ -102,6 +102,18 @@ async def test_a_broken_stream_goes_on_where_it_ended() -> None:
     await RetryingStore(raw).stream_range("k", ByteRange(5, 4 * MIB), received.extend)
     assert received == ramp(4 * MIB - 5, 5)
     assert raw.sent_bytes == 4 * MIB - 5
+
+
+@on_mock_clock
+async def test_the_rest_of_a_whole_object_is_asked_for_as_a_range() -> None:
+    raw = SimulatedStore()
+    raw.place("k", ramp(4 * MIB))
+    raw.inject(StoreUnavailable("503"))
+    raw.inject(Fault.TRUNCATED)
+    received = bytearray()
+    await RetryingStore(raw).stream_range("k", WholeObject(0, 4 * MIB), received.extend)
+    assert received == ramp(4 * MIB)
+    assert [type(request.byte_range) for request in raw.requests] == [WholeObject, WholeObject, ByteRange]
 
 
 @on_mock_clock
