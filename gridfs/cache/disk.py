@@ -168,10 +168,11 @@ class DiskCache:
             await self._written.park()
 
     def holds(self, part: Part) -> bool:
-        """Whether all of *part* is known to have been written."""
+        """Whether all of *part* is known to have been written. Of a segment that is open no more, what was known."""
         segment = self._segments.peek(part.identity, part.first_block // blocks_per_segment(part.block_size_bytes))
-        wanted = part.stop_block - part.first_block
-        return segment is not None and segment.present(part.first_block, part.stop_block) == wanted
+        if segment is None:
+            return part.on_disk
+        return segment.present(part.first_block, part.stop_block) == part.stop_block - part.first_block
 
     def room_bytes(self) -> int:
         return max(0, self._space.room_bytes - self._queued_bytes)
@@ -235,7 +236,7 @@ class DiskCache:
     async def _write(self, batch: Sequence[_Write]) -> None:
         """Writes those of *batch* that fit, in one turn of a thread."""
         with ExitStack() as stack:
-            jobs = []
+            jobs, parts = [], []
             for item in batch:
                 span = item.span
                 if self._off_reason is not None or not await self._space.find(span.size_bytes):
@@ -244,10 +245,13 @@ class DiskCache:
                 segment = self._segment_to_write(span)
                 stack.enter_context(self._segments.using(segment))
                 jobs.append(partial(segment.write, span, item.part.buffer, item.checksums, item.part.area))
+                parts.append(item.part)
                 self._space.took(span.size_bytes)
                 self._written_bytes += span.size_bytes
             if jobs:
                 await trio.to_thread.run_sync(_do_all, jobs, limiter=self._writer_threads)
+            for part in parts:
+                part.on_disk = True
 
     def _segment_to_write(self, span: Span) -> Segment:
         segment = self._segments.get(span)

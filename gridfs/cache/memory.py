@@ -34,6 +34,7 @@ class Part:
         "buffer",
         "first_block",
         "identity",
+        "on_disk",
         "on_gone",
         "pins",
         "read_lately",
@@ -70,6 +71,8 @@ class Part:
         """Of what surely is bytes of files, as if that were read first: below zero, `read_out` is worth asking."""
         self.on_gone: Callable[[], None] | None = None
         """Called once, before it leaves memory: somebody beside the cache looks at the buffer until then."""
+        self.on_disk = False
+        """It was written to the disk tier or came from there, all of it."""
         self.read_lately = True
         """Set by reads, cleared by whoever lets go of idle parts."""
 

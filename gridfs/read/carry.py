@@ -60,7 +60,7 @@ class Carrier:
             area = self._memory.pool.take(span.size_bytes) if span.size_bytes >= POOLED_FROM_BYTES else None
             data = await self._cache.load(span, flight.expected, area)
             if data is not None:
-                self._hold(flight, data, area)
+                self._hold(flight, data, area).on_disk = True
                 self._publish(flight, data.nbytes, flight.expected or [0] * run.block_count)
                 return
         byte_range = bytes_of(run, span.object_size_bytes, span.block_size_bytes)
@@ -91,15 +91,16 @@ class Carrier:
                 flight.part.unread_bytes = -flight.part.size_bytes
             self._cache.keep(flight.span, flight.part, flight.seen)
 
-    def _hold(self, flight: Flight, buffer: memoryview, area: mmap.mmap | None = None) -> None:
+    def _hold(self, flight: Flight, buffer: memoryview, area: mmap.mmap | None = None) -> Part:
         """The reservation becomes the memory cache's holding, pinned until the flight has landed."""
         span = flight.span
         if buffer.nbytes != span.size_bytes:
             raise GridfsError(f"{buffer.nbytes} bytes of {flight.obj.key} came where {span.size_bytes} were asked for")
-        flight.part = Part(span.identity, span.block_size_bytes, span.start_byte, span.stop_byte, buffer, area)
+        part = flight.part = Part(span.identity, span.block_size_bytes, span.start_byte, span.stop_byte, buffer, area)
         flight.guard = buffer[:0]
-        self._memory.pin(flight.part)
+        self._memory.pin(part)
         self._budget.release(area_bytes(span.size_bytes))
+        return part
 
     def _check(self, flight: Flight, arrived: int) -> None:
         """Verifies the blocks that are complete, up to the first wrong one, and publishes them."""

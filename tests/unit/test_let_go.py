@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from gridfs.cache import handles
 from gridfs.cache.tiered import open_cache
 from gridfs.config import KIB, MIB, CacheSettings
 from gridfs.create.pack import ALIGN_FRACTION
@@ -61,4 +62,28 @@ async def test_an_epoch_in_order_does_not_gather_in_memory(tmp_path: Path, gap_b
                 await cache.drain()
         assert reader.statistics().disk.written_bytes == PACK
         assert reader.statistics().memory_used_bytes < PACK // 2
+        nursery.cancel_scope.cancel()
+
+
+@on_trio
+async def test_objects_whose_segments_are_closed_leave_memory_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small objects of a bucket have a segment each, of which few are open: a fill brings them, readers come later."""
+    monkeypatch.setattr(handles, "OPEN_SEGMENTS", 4)
+    layout, store = ListLayout([100 * KIB] * 40, block_size_bytes=BLOCK), SimulatedStore()
+    for key, data in layout.data.items():
+        store.place(key, data)
+    cache = open_cache(CacheSettings(tmp_path))
+    reader = Reader(layout, store, lambda obj: obj.key, cache, ReaderSettings(256 * MIB, prefetch="none"))
+    *objects, last = layout.objects
+    async with trio.open_nursery() as nursery:
+        await nursery.start(reader.run)
+        for obj in objects:
+            await reader.read(obj, ByteRange(0, 4 * KIB))
+        await cache.drain()
+        for obj in objects:
+            assert reader.read_nowait(obj, ByteRange(0, obj.size_bytes)) == layout.data[obj.key]
+        await reader.read(last, ByteRange(0, last.size_bytes))
+        assert reader.statistics().memory_used_bytes < 4 * BLOCK
         nursery.cancel_scope.cancel()
