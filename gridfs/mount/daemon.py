@@ -19,6 +19,7 @@ text, device numbers come from mountinfo, and mount(2) of the veil is called in 
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -60,6 +61,10 @@ import pyfuse3  # isort: skip
 log = logging.getLogger("gridfs.mount.daemon")
 
 STOP_GRACE_S = 5.0
+GARBAGE_AFTER = 20_000
+"""Objects made and not yet freed before Python looks for cycles among them. With its 700 that was a sixteenth of the
+processor while small objects were fetched: a fetch makes no cycle, and what is fetched lives for seconds."""
+
 LOOK_EVERY_S = 5.0
 """How often the mount table is read to see whether the target is still mounted (30 us)."""
 
@@ -173,6 +178,8 @@ class Daemon:
         if reports:
             os.write(descriptor, ready_line(record))
         os.close(descriptor)
+        gc.freeze()  # what the start has made lives as long as the daemon
+        gc.set_threshold(GARBAGE_AFTER)
 
     def _image_of(self, version: OpenVersion) -> Image | None:
         """The image that the kernel may be given; whether it takes it is seen later (reveal.py)."""
