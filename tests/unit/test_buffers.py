@@ -27,6 +27,17 @@ def test_a_mapping_with_a_view_is_left_to_it() -> None:
     assert pool.give(area)
 
 
+def test_a_lent_mapping_is_taken_back_when_nobody_looks_at_it() -> None:
+    pool = BufferPool()
+    first = pool.lend(100 * KIB)
+    assert len(first) == 128 * KIB
+    answer = memoryview(first)[:5]
+    second = pool.lend(100 * KIB)
+    assert second is not first  # the answer has not been sent yet
+    answer.release()
+    assert pool.lend(100 * KIB) is second
+
+
 def test_only_so_much_is_kept() -> None:
     pool = BufferPool(limit_bytes=2 * MIB)
     areas = [pool.take(MIB) for _ in range(4)]
