@@ -100,7 +100,6 @@ class Image:
         self._files = files
         self._block_size_bytes = manifest.info.block_size_bytes
         self._directories: LRUCache[int, _Directory] = LRUCache(_DIRECTORIES_KEPT)
-        self._first_blocks: LRUCache[int, int] = LRUCache(_OBJECTS_KEPT)
         self._large: LRUCache[int, tuple[list[int], list[int]]] = LRUCache(_OBJECTS_KEPT)
 
     @property
@@ -190,10 +189,7 @@ class Image:
     def _tape_byte(self, number: int | None, offset: int | None) -> int:
         if number is None or offset is None:
             raise IntegrityError("the manifest has a file with bytes and no object that holds them")
-        first_block = self._first_blocks.get(number)
-        if first_block is None:
-            first_block = self._first_blocks[number] = self._manifest.object(number).first_block
-        return first_block * self._block_size_bytes + offset
+        return self._manifest.object(number).first_block * self._block_size_bytes + offset
 
     def _other(self, inode: int) -> bytes:
         """The target of a link, or an empty directory."""
