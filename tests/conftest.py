@@ -51,8 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.mount("none", "/", None, MountFlag.REC | MountFlag.PRIVATE)
     os.environ[MARK_VARIABLE] = uuid4().hex
-    # A shell's background jobs ignore the first, what nohup starts the second, and so would every program that the tests
-    # start and interrupt.
+    # A shell's background jobs ignore the first, what nohup starts the second, and so would every program that the
+    # tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     faulthandler.register(signal.SIGUSR1, file=os.dup(2), all_threads=True)
