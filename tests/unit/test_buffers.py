@@ -47,6 +47,15 @@ def test_only_so_much_is_kept() -> None:
     assert pool.idle_bytes == 0
 
 
+def test_sizes_that_nobody_wants_any_more_make_room() -> None:
+    pool = BufferPool(limit_bytes=8 * MIB)
+    odd = [pool.take(size * MIB) for size in (1, 3, 2)]
+    wanted = [pool.take(4 * MIB) for _ in range(2)]
+    assert all(pool.give(area) for area in [*odd, *wanted])
+    assert pool.idle_bytes == 8 * MIB
+    assert {id(pool.take(4 * MIB)) for _ in range(2)} == {id(area) for area in wanted}
+
+
 def test_small_parts_take_what_they_are() -> None:
     assert area_bytes(128 * KIB) == 128 * KIB
     assert area_bytes(MIB + 1) == 2 * MIB
