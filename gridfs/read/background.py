@@ -17,8 +17,8 @@ from gridfs.model import ObjectRecord
 from gridfs.read.budget import Budget
 from gridfs.read.fetch import Fetcher
 from gridfs.read.layout import Layout
-from gridfs.read.plan import Run, objects_of, parts_of
-from gridfs.read.prefetch import Priority, Want
+from gridfs.read.plan import Run, objects_of, parts_of, to_whole_part
+from gridfs.read.prefetch import FIRST_WINDOW_BYTES, Priority, Want
 
 WORKERS = {Priority.WINDOW: 32, Priority.FILL: 16, Priority.WARM: 16}
 """Windows: 32 small objects of a bucket at 15 ms each are 2,100 a second. Fills and warming: each small object of a
@@ -107,11 +107,15 @@ class Background:
         """The lacking parts of *want*, each decided when it is taken.
 
         A window lacks what is on disk only, too: someone will read it within a second, and the disk gives whole parts
-        twice as fast as a read of each file.
+        twice as fast as a read of each file. One with large parts goes on to the end of its last: cut wherever a window
+        ended, 2 GiB were 450 requests instead of 260, in as many sizes of buffers as there are.
         """
         size = self._block_size_bytes
+        ends_whole = want.priority is Priority.WINDOW and want.part_size_bytes > FIRST_WINDOW_BYTES
         lacks = self._fetcher.not_in_memory if want.priority is Priority.WINDOW else self._fetcher.absent
         for obj, blocks in objects_of(want.run, self._layout.object_at_block, size):
+            if ends_whole:
+                blocks = to_whole_part(blocks, obj.block_count(size), size, want.part_size_bytes)
             for part in parts_of(blocks, size, want.part_size_bytes):
                 yield from ((obj, run) for run in lacks(obj, part))
 

@@ -64,6 +64,12 @@ def parts_of(run: Run, block_size_bytes: int, part_size_bytes: int = PART_SIZE_B
         first = stop
 
 
+def to_whole_part(run: Run, block_count: int, block_size_bytes: int, part_size_bytes: int) -> Run:
+    """*run*, and the rest of the part that it ends in (as `parts_of` cuts an object of *block_count* blocks)."""
+    per_part = max(1, part_size_bytes // block_size_bytes)
+    return Run(run.first, max(run.stop, min(-(-run.stop // per_part) * per_part, block_count)))
+
+
 def objects_of(
     tape: Run, object_at_block: Callable[[int], ObjectRecord], block_size_bytes: int
 ) -> Iterator[tuple[ObjectRecord, Run]]:

@@ -183,6 +183,7 @@ class Prefetcher:
         stream.issued = end
         window_bytes = stream.window * self._block_size_bytes
         part_bytes = max(FIRST_WINDOW_BYTES, min(PART_SIZE_BYTES, window_bytes // 8))
+        part_bytes = 1 << part_bytes.bit_length() - 1  # so that 8 MiB are cut into equal parts
         return (Want(Run(start, end), Priority.WINDOW, part_bytes, is_guess=stream.steps < STEPS_BEFORE_SLACK),)
 
     def _cap(self) -> int:

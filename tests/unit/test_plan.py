@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gridfs.config import PART_SIZE_BYTES
 from gridfs.model import ByteRange, ObjectRecord, WholeObject
-from gridfs.read.plan import Run, blocks_of, bytes_of, lacking, objects_of, parts_of
+from gridfs.read.plan import Run, blocks_of, bytes_of, lacking, objects_of, parts_of, to_whole_part
 from tests.support.layout import ListLayout
 
 runs = st.tuples(st.integers(0, 300), st.integers(0, 300)).map(lambda pair: Run(min(pair), max(pair)))
@@ -51,6 +51,15 @@ def test_parts_cover_a_run_and_never_cross_a_segment(run: Run, block_size: int, 
     for part in parts:
         assert part.block_count * block_size <= max(part_size, block_size)
         assert part.first // per_segment == (part.stop - 1) // per_segment
+
+
+@given(runs, st.integers(0, 100), st.sampled_from([1 << 20, 2 << 20, 8 << 20]))
+def test_the_last_part_of_a_run_is_made_whole(run: Run, beyond: int, part_size: int) -> None:
+    block_size, block_count = 128 << 10, run.stop + beyond
+    whole = to_whole_part(run, block_count, block_size, part_size)
+    assert whole.first == run.first
+    assert run.stop <= whole.stop < run.stop + part_size // block_size
+    assert whole.stop == block_count or whole.stop % (part_size // block_size) == 0
 
 
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=20), st.data())
