@@ -48,6 +48,17 @@ class Extents:
         extents = self._of(number)
         return small_files(extents, part) + large_pieces(extents, part)
 
+    def bytes_in(self, number: int, part: ByteRange) -> int:
+        """How many bytes of *part* of object *number* are in files."""
+        extents = self._of(number)
+        first = max(0, bisect_left(extents, (part.start, 0, 0)) - 1)
+        size_bytes = 0
+        for offset, size, _ in extents[first:]:
+            if offset >= part.stop:
+                break
+            size_bytes += max(0, min(offset + size, part.stop) - max(offset, part.start))
+        return size_bytes
+
     def _of(self, number: int) -> list[tuple[int, int, int]]:
         extents = self._kept.get(number)
         if extents is None:

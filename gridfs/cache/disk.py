@@ -147,6 +147,18 @@ class DiskCache:
         self._parked.unpark()
         return True
 
+    def abandon(self, part: Part) -> bool:
+        """Takes *part* out of the queue, if it is still there; its `on_written` is called."""
+        item = next((item for item in self._queue if item.part is part), None)
+        if item is None:
+            return False
+        self._queue.remove(item)
+        self._queued_bytes -= item.span.size_bytes
+        self._dropped_bytes += item.span.size_bytes
+        item.on_written()
+        self._written.unpark_all()
+        return True
+
     def limit_queue(self, size_bytes: int) -> None:
         """How much may wait to be written. Kept in memory, it is part of the reader's budget."""
         self._queue_limit_bytes = size_bytes

@@ -20,15 +20,16 @@ from cachetools import LRUCache
 from gridfs.cache.buffers import BufferPool
 
 FILE_SHARE = 4 / 5
-"""Of a part that are bytes of files, at least: before each a gap may be, of a fifth of its size (create/pack.py), and
-what a reader in order has read at the end of a part is then five sixths of it. With a larger share here no part of a
-version of such files was ever let go of, and an epoch took new memory for all of it: at worst half of its time."""
+"""Of a part that are bytes of files, at least, as long as nobody has counted them: before each a gap may be, of a fifth
+of its size (create/pack.py), and what a reader in order has read at the end of a part is then five sixths of it."""
 
 
 class Part:
     """A run of blocks of one object in one buffer. Published from its front to its end, as the bytes are verified."""
 
     __slots__ = (
+        "_is_counted",
+        "abandoned",
         "area",
         "block_size_bytes",
         "buffer",
@@ -68,11 +69,15 @@ class Part:
         self.pins = 0
         """How many hold it in memory: the flight that fills it, the queue of the disk tier."""
         self.unread_bytes = int((stop - start) * FILE_SHARE)
-        """Of what surely is bytes of files, as if that were read first: below zero, `read_out` is worth asking."""
+        """Of what surely is bytes of files, as if that were read first: at zero, `read_out` is worth asking."""
+        self._is_counted = False
+        """The bytes of files in it are known."""
         self.on_gone: Callable[[], None] | None = None
         """Called once, before it leaves memory: somebody beside the cache looks at the buffer until then."""
         self.on_disk = False
         """It was written to the disk tier or came from there, all of it."""
+        self.abandoned = False
+        """It was to be written to the disk tier, which was too slow for its readers."""
         self.read_lately = True
         """Set by reads, cleared by whoever lets go of idle parts."""
 
@@ -91,13 +96,22 @@ class Part:
             raise ValueError(f"{start}..{stop} is not inside the verified bytes {self.start}..{self.ready}")
         return self.buffer[start - self.start : stop - self.start]
 
+    def count_files(self, size_bytes: int) -> None:
+        """So many of its bytes are in files; the rest are gaps between them, which nobody will read."""
+        if not self._is_counted:
+            self._is_counted = True
+            self.unread_bytes += size_bytes - int((self.stop - self.start) * FILE_SHARE)
+
     def read_out(self, stop: int) -> bool:
         """Whether a read that ended at *stop* was the last one that is to be expected.
 
         What was read is in the kernel's page cache, so a part that is on disk too can go then. That is so when every
-        byte was read, or when a reader who came in order is at the end: the rest may be gaps between files. Bytes are
-        only counted: what is read twice makes a part go early, which costs a read from disk.
+        byte of its files was read; while nobody has counted those, when every byte was, or when a reader who came in
+        order is at the end. Bytes are only summed: what is read twice makes a part go early, which costs a read from
+        disk.
         """
+        if self._is_counted:
+            return self.unread_bytes <= 0
         size = self.stop - self.start
         return self.unread_bytes <= int(size * FILE_SHARE) - size or (
             self.unread_bytes <= 0 and stop > self.stop - self.block_size_bytes

@@ -18,12 +18,18 @@ from gridfs.cache.base import BlockCache, Checksums, DiskStatistics, Span
 from gridfs.cache.buffers import POOLED_FROM_BYTES
 from gridfs.cache.disk import DiskCache
 from gridfs.cache.memory import MemoryCache, Part
-from gridfs.config import CacheSettings
+from gridfs.config import MIB, CacheSettings
 
 IDLE_S = 5.0
 """A part on disk too leaves memory after one to two of these without a read: the kernel's read-ahead comes within
 milliseconds.
 """
+
+
+LATE_BYTES = 128 * MIB
+"""Of parts that were read out before the disk tier got to them, sixteen large ones. When the disk is slower than the
+store, all of the budget would come to be such parts, and none of them would be on disk any sooner: reading 2 GiB in
+order took a fifth longer with that, since fresh memory is dear (docs/decisions/part-buffers.md)."""
 
 
 class DiskTier(BlockCache, Protocol):
@@ -49,6 +55,10 @@ class DiskTier(BlockCache, Protocol):
         """Returns when nothing waits to be written."""
         ...
 
+    def abandon(self, part: Part) -> bool:
+        """Whether *part* still waited to be written; now it will not be."""
+        ...
+
     def holds(self, part: Part) -> bool:
         """Whether all of *part* has been written."""
         ...
@@ -61,6 +71,10 @@ class TieredCache:
         self.memory = memory
         self.disk = disk
         self._spent: list[Part] = []
+        self._queued: set[int] = set()
+        """Parts that the disk tier has yet to write, by their id."""
+        self._late: dict[int, Part] = {}
+        """Of these, those that were read out meanwhile."""
 
     def present(self, span: Span) -> int:
         return self.disk.present(span) if self.disk is not None else 0
@@ -84,29 +98,47 @@ class TieredCache:
         self.memory.pin(part)
 
         def written() -> None:
+            self._queued.discard(id(part))
+            self._late.pop(id(part), None)
             self.memory.unpin(part)
             if part.read_out(part.stop):
                 self._spent.append(part)
             on_written()
 
         taken = self.disk.keep(span, part, checksums, written)
-        if not taken:
+        if taken:
+            self._queued.add(id(part))
+        else:
             self.memory.unpin(part)
         return taken
 
     def spend(self, part: Part, stop: int) -> None:
         """Most of *part* was read, lately up to *stop*: the kernel has it, and if the disk too, memory need not."""
-        if self.disk is not None and not part.pins and part.read_out(stop):
+        if self.disk is None or not part.read_out(stop):
+            return
+        if not part.pins:
             self._spent.append(part)
+        elif id(part) in self._queued and id(part) not in self._late:
+            self._late[id(part)] = part
 
     def release_spent(self) -> None:
         """Lets go of the parts that were spent; not at once, since the last reader's answer is still a view of one."""
-        if self.disk is None or not self._spent:
+        if self.disk is None:
             return
+        if self._late:
+            self._abandon_late(self.disk)
         spent, self._spent = self._spent, []
         for part in spent:
-            if self.disk.holds(part):
+            if part.abandoned or self.disk.holds(part):
                 self.memory.drop(part)
+
+    def _abandon_late(self, disk: DiskTier) -> None:
+        late_bytes = sum(part.size_bytes for part in self._late.values())
+        for part in reversed(list(self._late.values())):
+            if late_bytes <= LATE_BYTES:
+                break
+            late_bytes -= part.size_bytes
+            part.abandoned = disk.abandon(part)
 
     def limit_queue(self, size_bytes: int) -> None:
         """How much of the memory may be parts that wait to be written to disk."""

@@ -109,6 +109,7 @@ class Daemon:
             )
             await stack.enter_async_context(self._mounted(operations))
             extents = Extents(version.manifest)
+            version.reader.file_bytes_in = extents.bytes_in
             self._pusher = pusher = Pusher(extents, version.reader, store_pages)
             async with trio.open_nursery() as serving:
                 fast = self._fast_reads_of(version, extents)

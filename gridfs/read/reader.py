@@ -110,6 +110,8 @@ class Reader:
         """
         self.on_part: Callable[[ObjectRecord, Part], None] | None = None
         """Told of each large part that has come and will surely be read: who shows it to others sets its `on_gone`."""
+        self.file_bytes_in: Callable[[int, ByteRange], int] | None = None
+        """Says how many bytes of a range of an object (its number) are in files: with those read, it is read out."""
         self.on_shown_hit: Callable[[], None] | None = None
         """Told when a part with an `on_gone` answers a read here."""
         self._held_bytes = 0
@@ -240,8 +242,11 @@ class Reader:
             return
         if self._blocks.get((part.identity, part.first_block)) is not part:
             return  # it was evicted as soon as it could be
-        if self.on_part is not None and part.size_bytes >= LARGE_FROM_BYTES:
-            self.on_part(flight.obj, part)
+        if part.size_bytes >= LARGE_FROM_BYTES:
+            if self.file_bytes_in is not None:
+                part.count_files(self.file_bytes_in(flight.obj.number, ByteRange(part.start, part.stop)))
+            if self.on_part is not None:
+                self.on_part(flight.obj, part)
         if self.on_window is not None and flight.priority is Priority.WINDOW:
             self.on_window(flight.obj, ByteRange(part.start, part.stop))
 

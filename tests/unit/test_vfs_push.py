@@ -42,6 +42,13 @@ def test_large_files_are_not_chosen() -> None:
     assert [file.inode for file in small_files(odd, ByteRange(0, 4 * MIB))] == [2, 4, 5]
 
 
+def test_bytes_of_files_are_counted_without_their_gaps() -> None:
+    kept = Extents(OneObject())
+    assert kept.bytes_in(1, ByteRange(50 * KIB, 250 * KIB)) == 200 * KIB
+    assert kept.bytes_in(1, ByteRange(3900 * KIB, 4 * MIB)) == 100 * KIB  # 40 files, and a gap of 96 KiB
+    assert kept.bytes_in(1, ByteRange(4000 * KIB, 4 * MIB)) == 0
+
+
 class OneObject:
     """A manifest of one pack, and a reader that has all of it."""
 
@@ -113,3 +120,4 @@ def test_a_damaged_manifest_is_for_readers_to_find() -> None:
             raise FormatError("damaged")
 
     assert Extents(Damaged()).pieces_in(1, ByteRange(0, MIB)) == []
+    assert Extents(Damaged()).bytes_in(1, ByteRange(0, MIB)) == 0
