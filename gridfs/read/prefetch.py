@@ -34,6 +34,10 @@ LARGEST_WINDOW_BYTES = 96 * MIB
 """Twelve parts of 8 MiB. Six to twelve are in flight, since a window is refilled when half of it is used: at 15 ms and
 90 MB/s for each connection 0.55 GB/s (with eight parts 0.44; with sixteen no more)."""
 
+PARTS_PER_WINDOW = 4
+"""Of a window too short for parts of 8 MiB, which is that of a reader who seldom waits. In tree order from RGW, with eight:
+225 requests for 5,000 files, and 2 to 12 % fewer files/s; with two 7 % less from a store behind 15 ms."""
+
 STREAM_LIMIT = 32
 """Streams remembered. Each random read opens one, so the limit is also how long a slow stream survives among them."""
 
@@ -182,7 +186,7 @@ class Prefetcher:
             return ()
         stream.issued = end
         window_bytes = stream.window * self._block_size_bytes
-        part_bytes = max(FIRST_WINDOW_BYTES, min(PART_SIZE_BYTES, window_bytes // 8))
+        part_bytes = max(FIRST_WINDOW_BYTES, min(PART_SIZE_BYTES, window_bytes // PARTS_PER_WINDOW))
         part_bytes = 1 << part_bytes.bit_length() - 1  # so that 8 MiB are cut into equal parts
         return (Want(Run(start, end), Priority.WINDOW, part_bytes, is_guess=stream.steps < STEPS_BEFORE_SLACK),)
 
