@@ -35,8 +35,8 @@ LARGEST_WINDOW_BYTES = 96 * MIB
 90 MB/s for each connection 0.55 GB/s (with eight parts 0.44; with sixteen no more)."""
 
 PARTS_PER_WINDOW = 4
-"""Of a window too short for parts of 8 MiB, which is that of a reader who seldom waits. In tree order from RGW, with eight:
-225 requests for 5,000 files, and 2 to 12 % fewer files/s; with two 7 % less from a store behind 15 ms."""
+"""Of a window too short for parts of 8 MiB, which is that of a reader who seldom waits. With eight, 5,000 files in tree
+order were 225 requests, and 2 to 12 % slower from RGW; with two, a store behind 15 ms gave 7 % less."""
 
 STREAM_LIMIT = 32
 """Streams remembered. Each random read opens one, so the limit is also how long a slow stream survives among them."""
