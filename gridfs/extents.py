@@ -49,14 +49,16 @@ class Extents:
         return small_files(extents, part) + large_pieces(extents, part)
 
     def bytes_in(self, number: int, part: ByteRange) -> int:
-        """How many bytes of *part* of object *number* are in files."""
+        """How many bytes of *part* of object *number* are in files; what files of one content share counts once."""
         extents = self._of(number)
         first = max(0, bisect_left(extents, (part.start, 0, 0)) - 1)
-        size_bytes = 0
+        size_bytes, seen = 0, part.start
         for offset, size, _ in extents[first:]:
             if offset >= part.stop:
                 break
-            size_bytes += max(0, min(offset + size, part.stop) - max(offset, part.start))
+            stop = min(offset + size, part.stop)
+            size_bytes += max(0, stop - max(offset, seen))
+            seen = max(seen, stop)
         return size_bytes
 
     def _of(self, number: int) -> list[tuple[int, int, int]]:

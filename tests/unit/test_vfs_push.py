@@ -48,6 +48,13 @@ def test_bytes_of_files_are_counted_without_their_gaps() -> None:
     assert kept.bytes_in(1, ByteRange(3900 * KIB, 4 * MIB)) == 100 * KIB  # 40 files, and a gap of 96 KiB
     assert kept.bytes_in(1, ByteRange(4000 * KIB, 4 * MIB)) == 0
 
+    class Twins(OneObject):
+        def extents_of_object(self, number: int) -> list[tuple[int, int, int]]:
+            return [(0, 10, 1), (0, 10, 2), (20, 10, 3)]
+
+    assert Extents(Twins()).bytes_in(1, ByteRange(0, 100)) == 20
+    assert Extents(Twins()).bytes_in(1, ByteRange(5, 25)) == 10
+
 
 class OneObject:
     """A manifest of one pack, and a reader that has all of it."""
