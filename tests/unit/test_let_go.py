@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
 from gridfs.cache import disk, handles, tiered
-from gridfs.cache.tiered import open_cache
+from gridfs.cache.tiered import TieredCache, open_cache
 from gridfs.config import KIB, MIB, CacheSettings
 from gridfs.create.pack import ALIGN_FRACTION
-from gridfs.model import ByteRange
+from gridfs.model import ByteRange, ObjectRecord
 from gridfs.read.reader import Reader, ReaderSettings
 from gridfs.store.simulated import SimulatedStore
 from tests.support.layout import ListLayout
@@ -19,20 +21,35 @@ from tests.support.on_trio import on_trio
 
 BLOCK = 128 * KIB
 PACK = 32 * MIB
-SETTINGS = ReaderSettings(256 * MIB)
 WIDEST_GAP = BLOCK - BLOCK * ALIGN_FRACTION // (ALIGN_FRACTION + 1)
+
+
+@asynccontextmanager
+async def running(directory: Path) -> AsyncIterator[tuple[Reader, TieredCache, ObjectRecord]]:
+    """A reader of one pack, what it caches in *directory*, and the pack."""
+    layout, store = ListLayout([PACK], block_size_bytes=BLOCK), SimulatedStore()
+    (pack,) = layout.objects
+    store.place(pack.key, layout.data[pack.key])
+    cache = open_cache(CacheSettings(directory))
+    reader = Reader(layout, store, lambda obj: obj.key, cache, ReaderSettings(256 * MIB))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(reader.run)
+        yield reader, cache, pack
+        nursery.cancel_scope.cancel()
+
+
+async def read_file(reader: Reader, pack: ObjectRecord, start: int, size_bytes: int) -> None:
+    """Reads a file that begins at *start* of the pack, as the file system does."""
+    file = ByteRange(start, start + size_bytes)
+    if reader.read_nowait(pack, file) is None:
+        await reader.read(pack, file)
 
 
 @on_trio
 async def test_only_what_surely_is_read_on_is_told(tmp_path: Path) -> None:
-    layout, store = ListLayout([PACK], block_size_bytes=BLOCK), SimulatedStore()
-    (pack,) = layout.objects
-    store.place(pack.key, layout.data[pack.key])
-    reader = Reader(layout, store, lambda obj: obj.key, open_cache(CacheSettings(tmp_path)), SETTINGS)
-    told: list[int] = []
-    reader.on_window = lambda obj, part: told.append(part.start)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(reader.run)
+    async with running(tmp_path) as (reader, _, pack):
+        told: list[int] = []
+        reader.on_window = lambda obj, part: told.append(part.start)
         for start in range(8 * MIB, 8 * MIB + 3 * BLOCK, BLOCK):
             await reader.read(pack, ByteRange(start, start + BLOCK))
         while not reader.statistics().gets["window"]:
@@ -42,52 +59,34 @@ async def test_only_what_surely_is_read_on_is_told(tmp_path: Path) -> None:
             await reader.read(pack, ByteRange(start, start + BLOCK))
         assert told
         assert min(told) > 8 * MIB + 3 * BLOCK
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("gap_bytes", [0, 18 * KIB, WIDEST_GAP])
 @on_trio
 async def test_an_epoch_in_order_does_not_gather_in_memory(tmp_path: Path, gap_bytes: int) -> None:
-    layout, store = ListLayout([PACK], block_size_bytes=BLOCK), SimulatedStore()
-    (pack,) = layout.objects
-    store.place(pack.key, layout.data[pack.key])
-    cache = open_cache(CacheSettings(tmp_path))
-    reader = Reader(layout, store, lambda obj: obj.key, cache, SETTINGS)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(reader.run)
+    async with running(tmp_path) as (reader, cache, pack):
         for start in range(0, PACK, BLOCK):
-            file = ByteRange(start, start + BLOCK - gap_bytes)
-            if reader.read_nowait(pack, file) is None:
-                await reader.read(pack, file)
+            await read_file(reader, pack, start, BLOCK - gap_bytes)
             if not start % MIB:
                 await cache.drain()
         assert reader.statistics().disk.written_bytes == PACK
         cache.release_spent()  # as the next flight would
         assert reader.statistics().memory_used_bytes < PACK // 8
-        nursery.cancel_scope.cancel()
 
 
 @on_trio
 async def test_readers_that_overtake_each_other_do_not_make_it_gather(tmp_path: Path) -> None:
     """The kernel reads the files of an image ahead, so the last read of a part is rarely that of its last file."""
-    layout, store = ListLayout([PACK], block_size_bytes=BLOCK), SimulatedStore()
-    (pack,) = layout.objects
-    store.place(pack.key, layout.data[pack.key])
-    cache = open_cache(CacheSettings(tmp_path))
-    reader = Reader(layout, store, lambda obj: obj.key, cache, SETTINGS)
     file_bytes = BLOCK - 18 * KIB
-    reader.file_bytes_in = lambda number, part: part.size_bytes // BLOCK * file_bytes
-    async with trio.open_nursery() as nursery:
-        await nursery.start(reader.run)
+    async with running(tmp_path) as (reader, cache, pack):
+        reader.file_bytes_in = lambda number, part: part.size_bytes // BLOCK * file_bytes
         for mib in range(0, PACK, MIB):
             for start in [mib, *reversed(range(mib + BLOCK, mib + MIB, BLOCK))]:
-                if reader.read_nowait(pack, ByteRange(start, start + file_bytes)) is None:
-                    await reader.read(pack, ByteRange(start, start + file_bytes))
+                await read_file(reader, pack, start, file_bytes)
             await cache.drain()
         assert reader.statistics().disk.written_bytes == PACK
         cache.release_spent()  # as the next flight would
         assert reader.statistics().memory_used_bytes < PACK // 8
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("share", [1, 1 / 2])
@@ -98,17 +97,9 @@ async def test_a_slow_disk_makes_only_what_is_unread_gather(
     """Of what was read out only so much waits for a disk that does not come on; what will be read is kept anyway."""
     monkeypatch.setattr(disk, "WRITE_AFTER_S", 3600)
     monkeypatch.setattr(tiered, "LATE_BYTES", 4 * MIB)
-    layout, store = ListLayout([PACK], block_size_bytes=BLOCK), SimulatedStore()
-    (pack,) = layout.objects
-    store.place(pack.key, layout.data[pack.key])
-    cache = open_cache(CacheSettings(tmp_path))
-    reader = Reader(layout, store, lambda obj: obj.key, cache, SETTINGS)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(reader.run)
+    async with running(tmp_path) as (reader, cache, pack):
         for start in range(0, PACK, BLOCK):
-            file = ByteRange(start, start + int(BLOCK * share))
-            if reader.read_nowait(pack, file) is None:
-                await reader.read(pack, file)
+            await read_file(reader, pack, start, int(BLOCK * share))
         cache.release_spent()
         found = reader.statistics()
         assert found.disk.queued_bytes + found.disk.dropped_bytes == PACK
@@ -117,7 +108,6 @@ async def test_a_slow_disk_makes_only_what_is_unread_gather(
             assert found.memory_used_bytes < PACK // 4
         else:
             assert found.disk.dropped_bytes == 0
-        nursery.cancel_scope.cancel()
 
 
 @on_trio
