@@ -29,12 +29,12 @@ class Part:
 
     __slots__ = (
         "_is_counted",
-        "abandoned",
         "area",
         "block_size_bytes",
         "buffer",
         "first_block",
         "identity",
+        "is_queued",
         "on_disk",
         "on_gone",
         "pins",
@@ -76,8 +76,8 @@ class Part:
         """Called once, before it leaves memory: somebody beside the cache looks at the buffer until then."""
         self.on_disk = False
         """It was written to the disk tier or came from there, all of it."""
-        self.abandoned = False
-        """It was to be written to the disk tier, which was too slow for its readers."""
+        self.is_queued = False
+        """It waits to be written to the disk tier."""
         self.read_lately = True
         """Set by reads, cleared by whoever lets go of idle parts."""
 
@@ -97,10 +97,9 @@ class Part:
         return self.buffer[start - self.start : stop - self.start]
 
     def count_files(self, size_bytes: int) -> None:
-        """So many of its bytes are in files; the rest are gaps between them, which nobody will read."""
-        if not self._is_counted:
-            self._is_counted = True
-            self.unread_bytes += size_bytes - int((self.stop - self.start) * FILE_SHARE)
+        """So many of its bytes are in files; the rest are gaps between them, which nobody will read. Told once."""
+        self._is_counted = True
+        self.unread_bytes += size_bytes - int((self.stop - self.start) * FILE_SHARE)
 
     def read_out(self, stop: int) -> bool:
         """Whether a read that ended at *stop* was the last one that is to be expected.

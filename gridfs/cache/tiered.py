@@ -71,10 +71,8 @@ class TieredCache:
         self.memory = memory
         self.disk = disk
         self._spent: list[Part] = []
-        self._queued: set[int] = set()
-        """Parts that the disk tier has yet to write, by their id."""
         self._late: dict[int, Part] = {}
-        """Of these, those that were read out meanwhile."""
+        """Parts that were read out while they waited for the disk tier, by their id, the first first."""
 
     def present(self, span: Span) -> int:
         return self.disk.present(span) if self.disk is not None else 0
@@ -98,19 +96,17 @@ class TieredCache:
         self.memory.pin(part)
 
         def written() -> None:
-            self._queued.discard(id(part))
+            part.is_queued = False
             self._late.pop(id(part), None)
             self.memory.unpin(part)
             if part.read_out(part.stop):
                 self._spent.append(part)
             on_written()
 
-        taken = self.disk.keep(span, part, checksums, written)
-        if taken:
-            self._queued.add(id(part))
-        else:
+        part.is_queued = self.disk.keep(span, part, checksums, written)
+        if not part.is_queued:
             self.memory.unpin(part)
-        return taken
+        return part.is_queued
 
     def spend(self, part: Part, stop: int) -> None:
         """Most of *part* was read, lately up to *stop*: the kernel has it, and if the disk too, memory need not."""
@@ -118,7 +114,7 @@ class TieredCache:
             return
         if not part.pins:
             self._spent.append(part)
-        elif id(part) in self._queued and id(part) not in self._late:
+        elif part.is_queued:
             self._late[id(part)] = part
 
     def release_spent(self) -> None:
@@ -129,7 +125,7 @@ class TieredCache:
             self._abandon_late(self.disk)
         spent, self._spent = self._spent, []
         for part in spent:
-            if part.abandoned or self.disk.holds(part):
+            if self.disk.holds(part):
                 self.memory.drop(part)
 
     def _abandon_late(self, disk: DiskTier) -> None:
@@ -138,7 +134,8 @@ class TieredCache:
             if late_bytes <= LATE_BYTES:
                 break
             late_bytes -= part.size_bytes
-            part.abandoned = disk.abandon(part)
+            if disk.abandon(part):
+                self.memory.drop(part)
 
     def limit_queue(self, size_bytes: int) -> None:
         """How much of the memory may be parts that wait to be written to disk."""
