@@ -30,15 +30,11 @@ from typing import Any
 
 import trio
 
-from gridfs import fast_reads, zero_open
+from gridfs import zero_open
 from gridfs.errors import EXIT_BUG, GridfsError, Unsupported, exit_code_of
-from gridfs.extents import Extents
-from gridfs.fast_reads import FastReads
-from gridfs.fuse import MAX_TASKS, Operations, store_pages  # loads the hook before pyfuse3
+from gridfs.fuse import MAX_TASKS, Operations  # loads the hook before pyfuse3
 from gridfs.image import Image
-from gridfs.image_addresses import pays
-from gridfs.model import Mode
-from gridfs.mount import control, kernel, registry, veil
+from gridfs.mount import control, registry, veil
 from gridfs.mount.assembly import OpenVersion, open_version
 from gridfs.mount.attendant import answer_of, keys_asked_for, resolved
 from gridfs.mount.handed_in import descriptor_of
@@ -47,14 +43,12 @@ from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mounts import current, top_at, uses_of
 from gridfs.mount.native_errors import native_errors
 from gridfs.mount.reveal import reveal
+from gridfs.mount.shortcuts import Shortcuts
 from gridfs.mount.spec import MountRecord, MountSpec, from_json, plain
 from gridfs.mount.syscalls import may_mount
 from gridfs.mount.systemd import notify
 from gridfs.mount.users import Use, may_release, uses
 from gridfs.observe import Counters, Incidents, set_up_logging
-from gridfs.open_ahead import opener
-from gridfs.turns import Turns
-from gridfs.vfs_push import Pusher
 
 import pyfuse3  # isort: skip
 
@@ -85,9 +79,7 @@ class Daemon:
         self._released = False
         self.crashed = False
         self._version: OpenVersion | None = None
-        self._pusher: Pusher | None = None
-        self._fast_reads: FastReads | None = None
-        self._image: Image | None = None
+        self._shortcuts: Shortcuts | None = None
         self._hook = zero_open.HOOK if spec.options.zero_open else None
 
     async def run(self, descriptor: int, reports: bool) -> None:
@@ -98,39 +90,25 @@ class Daemon:
             nursery = await stack.enter_async_context(trio.open_nursery())
             stack.callback(nursery.cancel_scope.cancel)
             await nursery.start(version.reader.run, name="reader")
-            self._image = image = self._image_of(version)
+            self._shortcuts = shortcuts = Shortcuts(
+                self.spec, version, is_hidden=self._hidden, has_hook=self._hook is not None
+            )
             operations = Operations(
                 version.files,
                 incidents=self.incidents,
                 counters=self.counters,
                 hook=self._hook,
                 xattr=self.spec.options.xattr,
-                image=image,
+                image=shortcuts.image,
             )
             await stack.enter_async_context(self._mounted(operations))
-            extents = Extents(version.manifest)
-            version.reader.file_bytes_in = extents.bytes_in
-            self._pusher = pusher = Pusher(extents, version.reader, store_pages)
             async with trio.open_nursery() as serving:
-                fast = self._fast_reads_of(version, extents)
-                if fast is not None:
-                    stack.callback(fast.end)  # before the device is closed, and the reader's buffers go
-                    serving.start_soon(fast.run, name="fast reads")
-                serving.start_soon(pusher.run, name="push")
-                serving.start_soon(self._end_by_signal, name="signals")
-                serving.start_soon(self._become_ready, serving, descriptor, reports, name="start")
-                turns = Turns(fast.start) if fast is not None else Turns()
-                pyfuse3.trio = turns  # type: ignore[attr-defined]  # as its own asyncio support does
+                stack.callback(shortcuts.end)
+                pyfuse3.trio = shortcuts.start(serving)  # type: ignore[attr-defined]  # as its own asyncio support does
+                serving.start_soon(self._end_by_signal, shortcuts, name="signals")
+                serving.start_soon(self._become_ready, shortcuts, serving, descriptor, reports, name="start")
                 await pyfuse3.main(max_tasks=MAX_TASKS)
                 serving.cancel_scope.cancel()
-
-    def _fast_reads_of(self, version: OpenVersion, extents: Extents) -> FastReads | None:
-        library = fast_reads.load()
-        if library is None or self._hook is None:
-            return None
-        small_files = self._image.small_files if self._image is not None else None
-        self._fast_reads = fast = FastReads(library, extents, version.reader, small_files)
-        return fast
 
     @asynccontextmanager
     async def _mounted(self, operations: Operations) -> AsyncIterator[None]:
@@ -164,14 +142,11 @@ class Daemon:
         if self.spec.target_made:
             leftovers_of(self.spec.directory.parent.parent).sweep()
 
-    async def _become_ready(self, serving: trio.Nursery, descriptor: int, reports: bool) -> None:
+    async def _become_ready(self, shortcuts: Shortcuts, serving: trio.Nursery, descriptor: int, reports: bool) -> None:
         await serving.start(control.serve, self.spec.directory, self._answer, name="control")
-        self.record = record = await trio.to_thread.run_sync(self._reveal)
+        self.record = record = await trio.to_thread.run_sync(self._reveal, shortcuts.image)
         registry.write_record(self.spec.directory, record)
-        if self._pusher is not None and record.tree_path is not None:
-            self._pusher.open_ahead = opener(record.tree_path)
-        if self._image is not None and record.on_block_device:
-            self._image.on_scan = lambda *extent: serving.start_soon(self._read_ahead, record.shown_device, *extent)
+        shortcuts.shown(record, serving)
         self._touch()
         serving.start_soon(self._watch_users, name="users")
         log.info("%s is mounted at %s (pid %d)", record.label, record.target or record.fuse_path, record.pid)
@@ -182,23 +157,10 @@ class Daemon:
         gc.freeze()  # what the start has made lives as long as the daemon
         gc.set_threshold(GARBAGE_AFTER)
 
-    def _image_of(self, version: OpenVersion) -> Image | None:
-        """The image that the kernel may be given; whether it takes it is seen later (reveal.py)."""
-        options = self.spec.options
-        if not (self._hidden and options.image) or options.xattr or self.spec.version.mode is Mode.NO_COPY:
-            return None
-        if not pays(version.manifest.info):
-            return None
-        return Image(version.manifest, version.files, self.spec.source)
-
-    def _reveal(self) -> MountRecord:
+    def _reveal(self, image: Image | None) -> MountRecord:
         os.statvfs(self._fuse_path)  # after an answer the hook knows whether requests pass through it
         works = self._hook is not None and self._hook.may_answer_enosys(directory=False)
-        return reveal(self.spec, self._fuse_path, self._image, zero_open=works)
-
-    async def _read_ahead(self, device: str, offset: int, size_bytes: int) -> None:
-        with contextlib.suppress(OSError):  # it has gone, or is not for us to open
-            await trio.to_thread.run_sync(kernel.read_ahead, device, offset, size_bytes)
+        return reveal(self.spec, self._fuse_path, image, zero_open=works)
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -236,9 +198,6 @@ class Daemon:
 
     def _status(self) -> dict[str, Any]:
         version = self._version
-        fast = self._fast_reads
-        if fast is not None:
-            fast.drain()
         return {
             "record": plain(self.record),
             "linger_s": self._linger_s,
@@ -246,8 +205,7 @@ class Daemon:
             "counters": self.counters.snapshot(),
             "incidents": [incident.as_json() for incident in self.incidents.snapshot()],
             "reader": plain(version.reader.statistics()) if version is not None else {},
-            "reads_answered_in_c": fast.answered_reads if fast is not None else 0,
-            "files_read_ahead": self._pusher.pushed_files if self._pusher is not None else 0,
+            **(self._shortcuts.counts() if self._shortcuts is not None else {}),
             "store": plain(version.store_statistics) if version is not None else {},
         }
 
@@ -294,7 +252,7 @@ class Daemon:
                 veil.detach(self._fuse_path)
         registry.forget_record(self.spec.directory)
 
-    async def _end_by_signal(self) -> None:
+    async def _end_by_signal(self, shortcuts: Shortcuts) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
                 log.info("ended by %s", signal.Signals(number).name)
@@ -304,8 +262,7 @@ class Daemon:
             with trio.move_on_after(STOP_GRACE_S):
                 async for _ in signals:
                     break
-        if self._pusher is not None:
-            await self._pusher.stop()  # while reads are still answered: it may wait for one
+        await shortcuts.stop_pushing()
         pyfuse3.terminate()
 
 
