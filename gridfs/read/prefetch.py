@@ -2,10 +2,10 @@
 
 Streams. A read that begins where an earlier one ended continues its stream; large files, and small files read in tree
 order, look the same here, because the tape is in tree order. Streams are matched by position and not by file handle:
-many processes read one file, and one process reads many. The second read of a stream opens a window ahead of it: 1 MiB
-at first, doubled when the reader had to wait (at most once for each half window it has read, since the kernel sends
-several requests at once), refilled when half of it is used, and capped by a share of the memory budget that all
-streams divide.
+many processes read one file, and one process reads many. The second read of a stream opens a window ahead of it (the
+third where reads are random and fills not allowed): 1 MiB at first, doubled when the reader had to wait (at most once
+for each half window it has read, since the kernel sends several requests at once), refilled when half of it is used,
+and capped by a share of the memory budget that all streams divide.
 
 Dense-random. Reads that continue no stream are counted by region of the tape (64 MiB: a pack, or as many small objects
 of a bucket). Once at least four misses in a region have asked for an eighth of it (of a 64th where files are small),
@@ -45,6 +45,10 @@ STEPS_BEFORE_SLACK = 4
 """A stream this old may skip files and ask out of order; a younger one must go on within two reads of its end, for
 among random reads some follow another by chance, and with slack such a stream would live on by chance too (that was a
 quarter of all bytes fetched in a shuffled epoch)."""
+
+STEPS_WHERE_DENIED = 2
+"""Of a stream before its first window, where files are read at random and fills are not allowed; elsewhere one. A
+shuffled epoch with a cache of a quarter of the data fetched 2 % for windows that nobody used."""
 
 MISSES_BEFORE_FILL = 4
 DENSE_SHARE = 1 / 8
@@ -129,6 +133,8 @@ class Prefetcher:
         """Misses and blocks missed, by region."""
         self._dense: set[int] = set()
         """Regions whose fill was asked for; for ever, since what is read at random once is read so again."""
+        self._denied: set[int] = set()
+        """Regions read at random that may not be filled: there, reads follow each other by chance."""
 
     @property
     def streams(self) -> Sequence[Stream]:
@@ -165,11 +171,14 @@ class Prefetcher:
     def deny(self, run: Run) -> None:
         """The fill of *run* is not allowed: its region is counted from zero again."""
         self._dense.discard(run.first // self._region)
+        self._denied.add(run.first // self._region)
 
     def _continue(self, stream: Stream, stop: int, outcome: Outcome) -> Sequence[Want]:
         stream.position = stop
         stream.steps += 1
         if not stream.window:
+            if stream.steps < STEPS_WHERE_DENIED and (stop - 1) // self._region in self._denied:
+                return ()
             stream.window = self._first_window
             stream.grow_from = stop
             self._merge_into(stream)
@@ -214,6 +223,7 @@ class Prefetcher:
                 self._misses.popitem(last=False)
             return ()
         self._dense.add(region)
+        self._denied.discard(region)
         run = Run(region * self._region, min((region + 1) * self._region, self._block_count))
         return (Want(run, Priority.FILL, PART_SIZE_BYTES),)
 

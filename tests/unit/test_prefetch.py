@@ -157,6 +157,16 @@ def test_a_denied_fill_may_be_asked_for_again_by_as_many_misses() -> None:
     assert len(random_misses(subject, 64, 2)) <= 3
 
 
+def test_where_a_fill_was_denied_two_reads_in_order_are_chance_and_three_a_stream() -> None:
+    subject = prefetcher()
+    (want,) = random_misses(subject, 32, 2)
+    subject.deny(want.run)
+    start = want.run.first + 100  # where none of those ended
+    assert not read_on(subject, start, 2, Outcome.MISS)
+    (window,) = subject.observe(start + 2, start + 3, Outcome.MISS)
+    assert (window.run.first, window.priority) == (start + 3, Priority.WINDOW)
+
+
 def test_hits_and_waits_are_no_misses() -> None:
     subject = prefetcher()
     for outcome in (Outcome.HIT, Outcome.WAIT):
