@@ -24,7 +24,7 @@ from gridfs.config import Paths
 from gridfs.mount import syscalls
 from gridfs.mount.syscalls import MountFlag
 from tests.support import data
-from tests.support.leftovers import ENDING_S, MARK_VARIABLE, snapshot
+from tests.support.leftovers import ENDING_S, MARK_VARIABLE, remove_directory_of_killed_run, snapshot
 from tests.support.logs import no_warnings_logged
 from tests.support.s3 import CEPH_START_TIMEOUT_S, S3Server, ceph_server, moto_server
 from tests.support.user import OrdinaryUser, ordinary_user
@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.geteuid() == 0:  # our mounts are nobody else's business, and theirs are none of our leftovers
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.mount("none", "/", None, MountFlag.REC | MountFlag.PRIVATE)
+        remove_directory_of_killed_run()
     os.environ[MARK_VARIABLE] = uuid4().hex
     # A shell's background jobs ignore the first, what nohup starts the second, and so would every program that the
     # tests start and interrupt.

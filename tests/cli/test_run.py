@@ -114,7 +114,7 @@ def test_several_datastores_at_paths_of_their_own(grid: Grid, tmp_path: Path) ->
 
 @pytest.mark.usefixtures("versions")
 def test_the_default_path_and_a_file_of_grids(grid: Grid, tmp_path: Path) -> None:
-    assert not Path("/datastores/data").exists(), "of this machine, or left by a run that was killed with its janitor"
+    assert not Path("/datastores/data").exists(), "this machine has a datastore of that name mounted, or a folder"
     config = tmp_path / "run.yml"
     config.write_text("compute:\n  train:\n    datastore_name: data\n    datastore_version: 1\n")
     assert grid("run", "--config", config, "--", "cat", "/datastores/data/which").out == "one"

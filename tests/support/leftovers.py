@@ -15,12 +15,19 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from gridfs.mount import leftovers as runs
 
 MARK_VARIABLE = "GRIDFS_TEST_RUN"
 """Set by conftest.py to a value of this run only."""
 
 ENDING_S = 15.0
 """A process on its way out (a daemon after its unmount) is no leftover; on a busy machine that takes seconds."""
+
+
+DEFAULT_PATH = "/datastores/data"
+"""Where `grid run` shows the tests' datastore by default; tests look whether it is there before, in and after a run."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -82,6 +89,17 @@ class Snapshot:
 def unmarked_environment() -> dict[str, str]:
     """The environment for a server that outlives the test that happens to start it."""
     return {name: value for name, value in os.environ.items() if name != MARK_VARIABLE}
+
+
+def remove_directory_of_killed_run() -> None:
+    """A suite that was ended together with its janitors may have left `DEFAULT_PATH`; its records went with it.
+
+    Done as a run does it: an empty directory only, and only if nobody has it mounted, in whatever namespace.
+    """
+    with TemporaryDirectory() as records:
+        made = runs.Leftovers(records)
+        made.note(DEFAULT_PATH)
+        made.sweep()
 
 
 def snapshot() -> Snapshot:
