@@ -151,6 +151,33 @@ def test_every_truncation_is_noticed_at_once(manifest_file: Path, tmp_path: Path
             Manifest.open(tmp_path / "cut")
 
 
+@pytest.mark.parametrize("name", [b"parent", b"first_block", b"detail"])
+def test_a_damaged_name_of_a_column_is_a_format_error(manifest_file: Path, name: bytes) -> None:
+    """SQLite says it in its message, which then is no text."""
+    raw = manifest_file.read_bytes()
+    manifest_file.write_bytes(raw.replace(name, b"\xff" + name[1:], 1))
+    with pytest.raises(FormatError, match="is damaged"), Manifest.open(manifest_file) as manifest:
+        manifest.lookup(2, b"one")
+        list(manifest.objects())
+        list(manifest.problems())
+
+
+def test_checksums_of_large_objects_are_read_in_any_order(tmp_path: Path) -> None:
+    """More than are kept whole, of more objects than stay open."""
+    counts = [2000 + number for number in range(20)]
+    tree = [
+        Node(b"%02d" % number, size=count * BLOCK_SIZE_BYTES, object=number + 1, offset=0)
+        for number, count in enumerate(counts)
+    ]
+    write_tree(tmp_path / "large", tree, [count * BLOCK_SIZE_BYTES for count in counts])
+    with Manifest.open(tmp_path / "large") as manifest:
+        for number, count in [*enumerate(counts, 1), (1, counts[0]), (20, counts[-1])]:
+            expected = range(number * 1000, number * 1000 + count)
+            assert manifest.checksums(number, 1500, 1502) == tuple(expected[1500:1502])
+            assert manifest.checksums(number, 3, 4) == tuple(expected[3:4])
+            assert manifest.checksums(number, 0, count) == tuple(expected)
+
+
 @given(st.data())
 def test_damage_anywhere_is_a_format_error_or_an_answer(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
