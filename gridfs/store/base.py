@@ -61,6 +61,14 @@ class ObjectStore(Protocol):
         """Where it is, as a user would write it; never with credentials."""
         ...
 
+    def begin_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> bool:
+        """Has the server begin with what get_range or stream_range of the same arguments will be called for at once.
+
+        Whether it did. Never waits and never raises; a store may always say no. What was begun and is not called for
+        costs a connection.
+        """
+        ...
+
     async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview:
         """Exactly the bytes of *byte_range*, which must be non-empty and lie inside the object. Idempotent.
 

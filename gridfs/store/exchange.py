@@ -76,10 +76,19 @@ class Connection:
     def close(self) -> None:
         self._socket.close()
 
+    def send_nowait(self, request: bytes) -> bool:
+        """Whether all of *request* could be sent without waiting; if not, the connection must be closed."""
+        try:
+            return self._socket.send(request) == len(request)
+        except OSError:
+            return False
+
     async def exchange(
         self, request: bytes, byte_range: ByteRange, buffer: memoryview, deliver: Deliver, if_match: str | None
     ) -> bool:
         """Sends, and receives the body into *buffer*; whether the connection may be used again.
+
+        An empty *request*: what asks for this was sent before.
 
         Raises Refused, Unanswered, Broken (also when nothing came for STALL_TIMEOUT_S), Stale, OSError.
         """

@@ -14,6 +14,11 @@ class Limit:
     def __init__(self, count: int) -> None:
         self._free = trio.Semaphore(count)
 
+    @property
+    def is_free(self) -> bool:
+        """Whether the next one need not wait."""
+        return self._free.value > 0
+
     async def __aenter__(self) -> None:
         try:
             self._free.acquire_nowait()

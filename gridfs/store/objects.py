@@ -76,6 +76,15 @@ class BucketStore:
     def url(self) -> str:
         return f"s3://{self.address.bucket}/{self._prefix}".rstrip("/")
 
+    def begin_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> bool:
+        path = self._prefix + key
+        return (
+            self._wire is not None
+            and not (self._wire.is_encrypted and byte_range.size_bytes >= _DECRYPTED_ASIDE_BYTES)
+            and is_addressable(path)
+            and self._wire.begin(path, byte_range, if_match=if_match)
+        )
+
     async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview:
         path = self._path(key)
         if self._wire is not None:

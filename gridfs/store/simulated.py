@@ -133,6 +133,9 @@ class SimulatedStore:
     def url(self) -> str:
         return "simulated://"
 
+    def begin_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> bool:
+        return False
+
     async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview:
         answer = bytearray()
         await self._read("get_range", key, byte_range, answer.extend, if_match)

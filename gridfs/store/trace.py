@@ -11,6 +11,7 @@ from typing import TypeVar
 import trio
 
 from gridfs.errors import GridfsError
+from gridfs.model import ByteRange
 from gridfs.store.base import ObjectStore
 from gridfs.store.limit import Limit
 from gridfs.store.wrap import Operation, WrappedStore
@@ -29,6 +30,9 @@ class LimitedStore(WrappedStore):
     def __init__(self, inner: ObjectStore, limit: int = REQUESTS_AT_ONCE) -> None:
         super().__init__(inner)
         self._limit = Limit(limit)
+
+    def begin_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> bool:
+        return self._limit.is_free and self._inner.begin_range(key, byte_range, if_match=if_match)
 
     async def _around(self, operation: Operation, call: Callable[[], Awaitable[_T]]) -> _T:
         async with self._limit:

@@ -13,10 +13,12 @@ whatever else there is. After a connection could not be made, none is tried for 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from collections import OrderedDict
 from datetime import UTC, datetime
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import trio
@@ -51,62 +53,95 @@ class Wire:
         self._address = address
         self._authority = parts.netloc.rpartition("@")[2]
         self._idle: list[Connection] = []
+        self._begun: OrderedDict[_Question, Connection] = OrderedDict()
+        """Connections on which an answer is due that nobody has asked for by `read_into` yet."""
         self._lines: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
         self._signer: Signer | None = None
         self._renew_at_s = 0.0
         self._avoided_until_s = 0.0
 
+    def begin(self, path: str, byte_range: ByteRange, *, if_match: str | None) -> bool:
+        """Sends the request of a `read_into` that is to come, if there is a connection for it; whether it did.
+
+        The server is at work then while that is prepared (docs/decisions/object-client.md).
+        """
+        now_s = trio.current_time()
+        if self._signer is None or now_s >= self._renew_at_s or now_s < self._avoided_until_s:
+            return False
+        question = _Question(path, type(byte_range), *byte_range, if_match)
+        if question in self._begun:
+            return False
+        try:
+            request = _request(self._signed_lines(self._signer, path), byte_range, if_match)
+        except Unanswered:
+            return False
+        connection = self._kept()
+        if connection is None:
+            return False
+        if not connection.send_nowait(request):
+            connection.close()
+            return False
+        self._begun[question] = connection
+        if len(self._begun) > READ_THREADS:
+            self._begun.popitem(last=False)[1].close()
+        return True
+
     async def read_into(
         self, path: str, byte_range: ByteRange, buffer: memoryview, deliver: Deliver, *, if_match: str | None
     ) -> None:
         """Fills *buffer*, which has the size of *byte_range*. Raises Refused, Broken, Unanswered."""
+        answer = byte_range, buffer, deliver, if_match
+        begun = self._begun.pop(_Question(path, type(byte_range), *byte_range, if_match), None)
+        if begun is not None:
+            with contextlib.suppress(Stale):
+                return await self._exchange(begun, b"", *answer)
         if trio.current_time() < self._avoided_until_s:
             raise Unanswered("the last connection failed")
-        request = await self._request(path, byte_range, if_match)
-        while True:
-            kept = self._kept()
-            connection = kept or await self._connect()
-            reusable = False
-            try:
-                reusable = await connection.exchange(request, byte_range, buffer, deliver, if_match)
-                return
-            except Refused:
-                reusable = True  # its body has been read
-                raise
-            except Stale:
-                if kept is None:
-                    raise Broken("the server closed the connection") from None
-            except OSError as error:
-                raise Broken(str(error)) from error
-            finally:
-                if reusable and len(self._idle) < READ_THREADS:
-                    connection.idle_since_s = trio.current_time()
-                    self._idle.append(connection)
-                else:
-                    connection.close()
+        signer = self._signer if trio.current_time() < self._renew_at_s else None
+        request = _request(self._signed_lines(signer or await self._new_signer(), path), byte_range, if_match)
+        while (kept := self._kept()) is not None:
+            with contextlib.suppress(Stale):
+                return await self._exchange(kept, request, *answer)
+        try:
+            await self._exchange(await self._connect(), request, *answer)
+        except Stale:
+            raise Broken("the server closed the connection") from None
+
+    async def _exchange(
+        self,
+        connection: Connection,
+        request: bytes,
+        byte_range: ByteRange,
+        buffer: memoryview,
+        deliver: Deliver,
+        if_match: str | None,
+    ) -> None:
+        """One exchange; the connection is kept or closed after it."""
+        reusable = False
+        try:
+            reusable = await connection.exchange(request, byte_range, buffer, deliver, if_match)
+        except Refused:
+            reusable = True  # its body has been read
+            raise
+        except OSError as error:
+            raise Broken(str(error)) from error
+        finally:
+            if reusable and len(self._idle) < READ_THREADS:
+                connection.idle_since_s = trio.current_time()
+                self._idle.append(connection)
+            else:
+                connection.close()
 
     def close(self) -> None:
         """Gives up all connections that nobody uses."""
         while self._idle:
             self._idle.pop().close()
+        while self._begun:
+            self._begun.popitem()[1].close()
 
-    async def _request(self, path: str, byte_range: ByteRange, if_match: str | None) -> bytes:
-        lines = await self._signed_lines(path)
-        if if_match is not None and not (if_match.isascii() and if_match.isprintable()):
-            raise Unanswered("the ETag can't stand in a header")  # of a listing, which anyone may have written
-        asked = b""
-        if not isinstance(byte_range, WholeObject):
-            asked = b"range: bytes=%d-%d\r\n" % (byte_range.start, byte_range.stop - 1)
-        if if_match is not None:
-            asked += b"if-match: " + if_match.encode("ascii") + b"\r\n"
-        return lines + asked + b"\r\n"
-
-    async def _signed_lines(self, path: str) -> bytes:
+    def _signed_lines(self, signer: Signer, path: str) -> bytes:
         """The request of *path* up to what differs between two reads."""
         now_s = trio.current_time()
-        signer = self._signer if now_s < self._renew_at_s else None
-        if signer is None:
-            signer = await self._new_signer()
         known = self._lines.get(path)
         if known is not None and now_s - known[0] < REUSED_FOR_S:
             return known[1]
@@ -165,3 +200,26 @@ class Wire:
         except (OSError, trio.TooSlowError) as error:
             self._avoided_until_s = trio.current_time() + AVOIDED_FOR_S
             raise Unanswered(f"no connection: {error}") from error
+
+
+class _Question(NamedTuple):
+    """What a request asks for."""
+
+    path: str
+    kind: type[ByteRange]
+    """A whole object is asked for in another way than the range of all its bytes."""
+    start: int
+    stop: int
+    if_match: str | None
+
+
+def _request(lines: bytes, byte_range: ByteRange, if_match: str | None) -> bytes:
+    """A GET. Raises Unanswered when it can't be put into words."""
+    if if_match is not None and not (if_match.isascii() and if_match.isprintable()):
+        raise Unanswered("the ETag can't stand in a header")  # of a listing, which anyone may have written
+    asked = b""
+    if not isinstance(byte_range, WholeObject):
+        asked = b"range: bytes=%d-%d\r\n" % (byte_range.start, byte_range.stop - 1)
+    if if_match is not None:
+        asked += b"if-match: " + if_match.encode("ascii") + b"\r\n"
+    return lines + asked + b"\r\n"

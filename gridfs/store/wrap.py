@@ -36,6 +36,9 @@ class WrappedStore:
     def url(self) -> str:
         return self._inner.url
 
+    def begin_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> bool:
+        return self._inner.begin_range(key, byte_range, if_match=if_match)
+
     async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview:
         operation = Operation("get_range", key, byte_range.size_bytes)
         return await self._around(operation, lambda: self._inner.get_range(key, byte_range, if_match=if_match))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -270,6 +271,108 @@ async def test_one_that_was_idle_for_long_is_not_used(monkeypatch: pytest.Monkey
             assert await read(subject) == DATA
         subject.close()
         assert running.connections == 2
+
+
+async def begun(subject: Wire, running: Peer) -> None:
+    """A second request, begun after a first, and received by the server."""
+    assert not subject.begin("k/ü", RANGE, if_match=None), "there is no connection yet"
+    assert await read(subject) == DATA
+    assert subject.begin("k/ü", RANGE, if_match=None)
+    with trio.fail_after(10):
+        while len(running.requests) < 2:
+            await trio.sleep(0.01)
+
+
+@on_trio
+async def test_what_was_begun_is_asked_for_once() -> None:
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire()
+        await begun(subject, running)
+        assert not subject.begin("k/ü", RANGE, if_match=None), "it is on its way, and nobody has called for it"
+        assert await read(subject) == DATA
+        assert await read(subject) == DATA
+        subject.close()
+        assert (running.connections, len(running.requests)) == (1, 3)
+    assert running.requests[0] == running.requests[1]
+
+
+@on_trio
+async def test_what_was_begun_is_for_exactly_that() -> None:
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire()
+        await begun(subject, running)
+        assert not subject.begin("another", RANGE, if_match=None), "its connection is taken"
+        assert await read(subject, if_match='"one"') == DATA
+        assert running.connections == 2
+        assert await read(subject) == DATA
+        subject.close()
+        assert (running.connections, len(running.requests)) == (2, 3)
+
+
+@on_trio
+async def test_what_was_begun_in_vain_is_asked_for_again() -> None:
+    """The server takes the second request of each connection, and closes it."""
+
+    def serve(running: Peer, connection: socket.socket, number: int) -> None:
+        running.requests.append(request_of(connection))
+        connection.sendall(head() + DATA)
+        running.requests.append(request_of(connection))
+
+    with peer(serve) as running:
+        subject = running.wire()
+        await begun(subject, running)
+        assert await read(subject) == DATA
+        subject.close()
+        assert running.connections == 2
+
+
+@on_trio
+async def test_nothing_begins_on_a_connection_that_is_gone() -> None:
+    idle, gone = threading.Event(), threading.Event()
+
+    def serve(running: Peer, connection: socket.socket, number: int) -> None:
+        request_of(connection)
+        connection.sendall(head() + DATA)
+        if number == 1:
+            idle.wait(10)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes by a reset
+            connection.close()
+            gone.set()
+
+    with peer(serve) as running:
+        subject = running.wire()
+        assert await read(subject) == DATA
+        idle.set()
+        await trio.to_thread.run_sync(gone.wait)
+        assert not subject.begin("k/ü", RANGE, if_match=None)
+        assert await read(subject) == DATA
+        subject.close()
+        assert running.connections == 2
+
+
+@on_trio
+async def test_what_nobody_calls_for_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "READ_THREADS", 1)
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire()
+        await begun(subject, running)
+        assert await read(subject, if_match='"one"') == DATA
+        assert subject.begin("another", RANGE, if_match=None)
+        assert await read(subject) == DATA, "by a new connection: the one that had begun was given up"
+        assert running.connections == 3
+        subject.close()  # and so the server's threads end
+
+
+@pytest.mark.parametrize("etag", ['"\N{SNOWMAN}"', '"a\r\nb"'])
+@on_trio
+async def test_nothing_begins_that_can_t_be_said(etag: str) -> None:
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire()
+        assert await read(subject) == DATA
+        assert not subject.begin("k/ü", RANGE, if_match=etag)
+        assert await read(subject) == DATA
+        subject.close()
+        assert running.connections == 1
 
 
 @pytest.mark.parametrize("sent", [0, 7, len(head()), len(head()) + 200_000])
