@@ -138,7 +138,8 @@ class MemoryCache:
         """The index. The read path looks into it directly: a warm read is a dict look-up and a slice."""
         self._recency: LRUCache[int, Part] = LRUCache(maxsize=1 << 62, getsizeof=lambda part: part.size_bytes)
         self._pinned: dict[int, Part] = {}
-        self._pinned_bytes = 0
+        self.pinned_bytes = 0
+        """Of `size_bytes`, what can't be evicted."""
         self._evicted_parts = 0
         self.pool = BufferPool()
         self.on_evictable: Callable[[], None] | None = None
@@ -147,11 +148,11 @@ class MemoryCache:
     @property
     def size_bytes(self) -> int:
         """All bytes held, the pinned ones included."""
-        return int(self._recency.currsize) + self._pinned_bytes
+        return int(self._recency.currsize) + self.pinned_bytes
 
     def statistics(self) -> MemoryStatistics:
         return MemoryStatistics(
-            len(self._recency) + len(self._pinned), self.size_bytes, self._pinned_bytes, self._evicted_parts
+            len(self._recency) + len(self._pinned), self.size_bytes, self.pinned_bytes, self._evicted_parts
         )
 
     def find(self, identity: str, block: int) -> Part | None:
@@ -181,7 +182,7 @@ class MemoryCache:
         if not part.pins:
             self._recency.pop(id(part), None)
             self._pinned[id(part)] = part
-            self._pinned_bytes += part.size_bytes
+            self.pinned_bytes += part.size_bytes
         part.pins += 1
 
     def unpin(self, part: Part) -> None:
@@ -192,7 +193,7 @@ class MemoryCache:
         if part.pins:
             return
         del self._pinned[id(part)]
-        self._pinned_bytes -= part.size_bytes
+        self.pinned_bytes -= part.size_bytes
         if part.ready > part.start:
             self._recency[id(part)] = part
         if self.on_evictable is not None:

@@ -85,7 +85,7 @@ class Budget:
 
     def reserve_nowait(self, size_bytes: int, *, background: bool = False) -> bool:
         """Takes *size_bytes*, evicting kept parts if need be; False, and nothing taken, when there is no room."""
-        held = self.in_flight_bytes + self._memory.statistics().pinned_bytes
+        held = self.in_flight_bytes + self._memory.pinned_bytes
         share = self.limit_bytes * BACKGROUND_SHARE if background else self.limit_bytes
         if held and held + size_bytes > share:  # with nothing held, one part larger than the budget must still pass
             return False

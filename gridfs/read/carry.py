@@ -18,7 +18,7 @@ from gridfs.cache.buffers import POOLED_FROM_BYTES, area_bytes
 from gridfs.cache.memory import MemoryCache, Part
 from gridfs.cache.tiered import TieredCache
 from gridfs.errors import GridfsError, IntegrityError
-from gridfs.model import ObjectRecord
+from gridfs.model import ByteRange, ObjectRecord
 from gridfs.read.budget import Budget
 from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
@@ -52,19 +52,28 @@ class Carrier:
         self._budget = budget
         self.counts: Counter[str] = Counter()
 
+    def _begin(self, flight: Flight) -> None:
+        """Has the store begin with what `_bring` will ask it for."""
+        key, byte_range, etag = self._where(flight)
+        flight.is_begun = self._store.begin_range(key, byte_range, if_match=etag)
+
+    def _where(self, flight: Flight) -> tuple[str, ByteRange, str | None]:
+        """Key, bytes and ETag of what a flight brings."""
+        byte_range = bytes_of(flight.run, flight.span.object_size_bytes, flight.span.block_size_bytes)
+        return self._key_of(flight.obj), byte_range, flight.obj.etag
+
     async def _bring(self, flight: Flight) -> None:
         span, run = flight.span, flight.run
         self._cache.release_spent()
         flight.expected = self._layout.checksums(flight.obj.number, run.first, run.stop)
-        if self._cache.present(span) == run.block_count:
+        if not flight.is_begun and self._cache.present(span) == run.block_count:
             area = self._memory.pool.take(span.size_bytes) if span.size_bytes >= POOLED_FROM_BYTES else None
             data = await self._cache.load(span, flight.expected, area)
             if data is not None:
                 self._hold(flight, data, area).on_disk = True
                 self._publish(flight, data.nbytes, flight.expected or [0] * run.block_count)
                 return
-        byte_range = bytes_of(run, span.object_size_bytes, span.block_size_bytes)
-        key, etag = self._key_of(flight.obj), flight.obj.etag
+        key, byte_range, etag = self._where(flight)
         if span.size_bytes < POOLED_FROM_BYTES:
             data = await self._store.get_range(key, byte_range, if_match=etag)
             self._hold(flight, data)

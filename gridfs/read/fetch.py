@@ -1,8 +1,13 @@
 """Fetching: one flight for each block, priorities, verify then publish.
 
-    collect(object, run)        pieces that cover the run: from memory, from flights, and for what is lacking
-      one flight for each part  a task in the reader's nursery, so nobody's cancellation ends another's read
+    join(object, run)           where the run comes from: memory, flights, and for what is lacking
+      one flight for each part  the store begins with what a reader waits for before anything else is done
         carry.py                brings its bytes, verifies and publishes them
+    collect(joined)             has the pieces, after it has flown the reader's own flight or waited for those of others
+
+A reader flies itself what it wants all of: another task would cost a tenth of a cold read. What goes beyond a read, and
+several parts of one, are tasks in the reader's nursery. Nobody's cancellation ends another's read: who waits for a
+pilot that was cancelled asks again.
 
 A flight that someone waits for has a limiter of its own and never stands behind windows and fills (invariant 9). When
 a background flight fails, those who joined it ask for themselves; when a foreground flight fails, its error is theirs,
@@ -12,7 +17,7 @@ and the blocks remember it for some seconds, because the kernel asks a failed bu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import trio
 
@@ -36,6 +41,13 @@ from gridfs.store.limit import Limit
 FOREGROUND_FLIGHTS = 64
 """Twice the readers that one node's data loaders usually have."""
 
+FOREGROUND_SHARE = 0.99
+"""Of the time that a read may take, how long a flight for it may: over before the deadline of the reader that flies it,
+it has failed, and is remembered so."""
+
+BACKGROUND_SHARE = 0.5
+"""Who joins a background flight that hangs has the other half of the time for an attempt of their own."""
+
 GAP_BLOCKS = 4
 """Blocks that are there already and are fetched again to keep a background part whole: a request costs a server as much
 as 1 MiB of transfer (1.4 ms), and blocks that readers fetched one by one would cut a fill into small pieces."""
@@ -52,6 +64,10 @@ class Piece(NamedTuple):
     @classmethod
     def of(cls, part: Part, run: Run) -> Piece:
         return cls(part, run, part.buffer[:0])
+
+
+Joined: TypeAlias = Piece | tuple[Run, Flight]
+"""Blocks that are there, or the flight that brings them."""
 
 
 class Fetcher(Carrier):
@@ -104,8 +120,8 @@ class Fetcher(Carrier):
         """What of *run* is neither in memory nor on its way nor, as far as is known, on disk; small gaps are closed."""
         held: Run | None = None
         for gap in lacking(run, lambda block: self.known(obj, block)):
-            for cut in self._cuts(obj, gap):
-                if self._cache.present(self.span(obj, cut)):
+            for cut, is_on_disk in self._cuts(obj, gap):
+                if is_on_disk:
                     continue
                 if held is not None and cut.first - held.stop > GAP_BLOCKS:
                     yield held
@@ -117,7 +133,7 @@ class Fetcher(Carrier):
     def not_in_memory(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
         """What of *run* is neither in memory nor on its way; what is on disk apart from what is not."""
         for gap in lacking(run, lambda block: self.known(obj, block)):
-            yield from self._cuts(obj, gap)
+            yield from (cut for cut, _ in self._cuts(obj, gap))
 
     def takeable(self, obj: ObjectRecord, run: Run) -> Run | None:
         """What of *run* a background flight may fetch now: from its first lacking block to one on its way."""
@@ -131,11 +147,12 @@ class Fetcher(Carrier):
                 stop = block + 1
         return None if first is None else Run(first, stop)
 
-    async def collect(self, obj: ObjectRecord, run: Run) -> list[Piece]:
-        """Pieces that cover *run* in order, for a reader who waits. Raises GridfsError as the store or the checksums
-        have it.
+    def join(self, obj: ObjectRecord, run: Run) -> list[Joined]:
+        """Where the blocks of *run* come from, in order; flights for what is lacking have started.
+
+        Raises the GridfsError of who asked for the same a moment ago.
         """
-        joined: list[Piece | tuple[Run, Flight]] = []
+        joined: list[Joined] = []
         for part_run, source in self.survey(obj, run):
             if isinstance(source, Part):
                 joined.append(Piece.of(source, part_run))
@@ -143,14 +160,33 @@ class Fetcher(Carrier):
                 joined.append((part_run, source))
             else:
                 self._failures.raise_if_any(obj.identity, part_run)
-                joined.extend((cut, self._start_wide(obj, cut)) for cut in self._cuts(obj, part_run))
+                joined.extend((cut, self._start_wide(obj, cut, there)) for cut, there in self._cuts(obj, part_run))
+        for item in joined:
+            if not isinstance(item, Piece) and not item[1].has_pilot and (len(joined) > 1 or item[0] != item[1].run):
+                self._launch(item[1])
+        return joined
+
+    def leave(self, joined: Sequence[Joined]) -> None:
+        """For whoever has joined and may not have collected: no flight stays without a pilot."""
+        for item in joined:
+            if not isinstance(item, Piece) and not item[1].has_pilot:
+                self._land(item[1])
+
+    async def collect(self, obj: ObjectRecord, joined: Sequence[Joined]) -> list[Piece]:
+        """The pieces of what a reader has joined, in order.
+
+        Raises GridfsError as the store or the checksums have it.
+        """
         pieces: list[Piece] = []
         for item in joined:
             if isinstance(item, Piece):
                 pieces.append(item)
                 continue
             part_run, flight = item
-            await flight.wait_for(part_run.stop)
+            if flight.has_pilot:
+                await flight.wait_for(part_run.stop)
+            else:
+                await self._fly(flight)
             ready = min(part_run.stop, flight.ready_block)
             if flight.part is not None and ready > part_run.first:
                 pieces.append(Piece.of(flight.part, Run(part_run.first, ready)))
@@ -162,7 +198,8 @@ class Fetcher(Carrier):
                 and part_run.first < flight.asked.stop
             ):
                 raise again(flight.error)
-            pieces.extend(await self.collect(obj, Run(max(ready, part_run.first), part_run.stop)))
+            rest = Run(max(ready, part_run.first), part_run.stop)
+            pieces.extend(await self.collect(obj, self.join(obj, rest)))
         return pieces
 
     async def wait_for_disk(self, size_bytes: int) -> None:
@@ -175,25 +212,26 @@ class Fetcher(Carrier):
         """
         flight = self._start(obj, run, want.priority, reserved=True)
         flight.is_guess = want.is_guess
+        self._launch(flight)
         return flight
 
-    def _start_wide(self, obj: ObjectRecord, run: Run) -> Flight:
+    def _start_wide(self, obj: ObjectRecord, run: Run, is_on_disk: bool) -> Flight:
         """A flight for a reader who waits. In a dense region it goes on to the end of the part, if there is memory.
 
         The reader is answered when the first blocks have arrived, and those who come for the next ones join in: a
         pack comes in a dozen requests instead of hundreds.
         """
         if not self._is_dense(obj, run.first):
-            return self._start(obj, run)
+            return self._start(obj, run, is_on_disk=is_on_disk)
         per_part = max(1, PART_SIZE_BYTES // self._block_size_bytes)
         end = min((run.first // per_part + 1) * per_part, obj.block_count(self._block_size_bytes))
         whole = next(lacking(Run(run.first, end), lambda block: self.known(obj, block)), run)
-        wide = next(iter(self._cuts(obj, whole)), run)
+        wide, is_on_disk = next(iter(self._cuts(obj, whole)), (run, is_on_disk))
         if wide.stop <= run.stop or not self._budget.reserve_nowait(
             area_bytes(self.span(obj, wide).size_bytes), background=True
         ):
-            return self._start(obj, run)
-        return self._start(obj, wide, asked=run, reserved=True)
+            return self._start(obj, run, is_on_disk=is_on_disk)
+        return self._start(obj, wide, asked=run, reserved=True, is_on_disk=is_on_disk)
 
     def survey(self, obj: ObjectRecord, run: Run) -> Iterator[tuple[Run, Part | Flight | None]]:
         """Cuts *run* by where its blocks are: a part in memory, a flight, or nowhere."""
@@ -210,19 +248,17 @@ class Fetcher(Carrier):
         if run.stop > first:
             yield Run(first, run.stop), current
 
-    def _cuts(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
-        """Parts of a lacking run, those that the disk tier has apart from those that it has not."""
+    def _cuts(self, obj: ObjectRecord, run: Run) -> Iterator[tuple[Run, bool]]:
+        """Parts of a lacking run, those that the disk tier has apart from those that it has not; whether it has it."""
         for part in parts_of(run, self._block_size_bytes):
             first = part.first
             while first < part.stop:
-                rest = Run(first, part.stop)
-                there = self._cache.present(self.span(obj, rest))
-                if not there:
-                    present = self._cache.present
-                    lacks = next(lacking(rest, lambda block: present(self.span(obj, Run(block, block + 1)))))  # noqa: B023
-                    there = lacks.block_count
-                yield Run(first, first + there)
-                first += there
+                there = self._cache.present(self.span(obj, Run(first, part.stop)))
+                stop = first + (there or 1)
+                while not there and stop < part.stop and not self._cache.present(self.span(obj, Run(stop, stop + 1))):
+                    stop += 1
+                yield Run(first, stop), bool(there)
+                first = stop
 
     def _start(
         self,
@@ -232,27 +268,36 @@ class Fetcher(Carrier):
         *,
         asked: Run | None = None,
         reserved: bool = False,
+        is_on_disk: bool = False,
     ) -> Flight:
-        if self.nursery is None:
-            raise RuntimeError("the reader is not running")
         flight = Flight(obj, run, self.span(obj, run), priority, asked or run)
+        flight.is_reserved = reserved
         for block in range(run.first, run.stop):
             self.flights[obj.identity, block] = flight
-        self.nursery.start_soon(self._fly, flight, reserved, name=f"{priority.name.lower()} flight")
+        if priority is Priority.FOREGROUND and not is_on_disk and self._foreground.is_free:
+            flight.is_reserved = reserved or self._budget.reserve_nowait(area_bytes(flight.span.size_bytes))
+            if flight.is_reserved:
+                self._begin(flight)
         return flight
 
-    async def _fly(self, flight: Flight, reserved: bool) -> None:
+    def _launch(self, flight: Flight) -> None:
+        """Gives *flight* a task of its own."""
+        if self.nursery is None:
+            raise RuntimeError("the reader is not running")
+        flight.has_pilot = True
+        self.nursery.start_soon(self._fly, flight, name=f"{flight.priority.name.lower()} flight")
+
+    async def _fly(self, flight: Flight) -> None:
         """The life of a flight; settles every error, since one that escaped would end the mount."""
-        size_bytes = area_bytes(flight.span.size_bytes)
-        # Who joins a background flight that hangs has the second half of the time for an attempt of their own.
-        limit_s = self._timeout_s if flight.priority is Priority.FOREGROUND else self._timeout_s / 2
+        flight.has_pilot = True
+        limit_s = self._timeout_s * (FOREGROUND_SHARE if flight.priority is Priority.FOREGROUND else BACKGROUND_SHARE)
         try:
             with trio.move_on_after(limit_s) as scope:
                 if flight.priority is Priority.FOREGROUND:
                     async with self._foreground:
-                        if not reserved:
-                            await self._budget.reserve(size_bytes)
-                            reserved = True
+                        if not flight.is_reserved:
+                            await self._budget.reserve(area_bytes(flight.span.size_bytes))
+                            flight.is_reserved = True
                         await self._bring(flight)
                 else:
                     await self._bring(flight)
@@ -267,16 +312,16 @@ class Fetcher(Carrier):
             self._on_defect(error, flight.obj.key)
             flight.error = GridfsError(f"gridfs failed to read {flight.obj.key}: {error!r}")
         finally:
-            self._land(flight, size_bytes if reserved and flight.part is None else 0)
+            self._land(flight)
 
-    def _land(self, flight: Flight, reserved_bytes: int) -> None:
+    def _land(self, flight: Flight) -> None:
         """The flight is over: its blocks are findable, or may be asked for again."""
         for block in range(flight.run.first, flight.run.stop):
             self.flights.pop((flight.obj.identity, block), None)
-        if reserved_bytes:
-            self._budget.release(reserved_bytes)
         if flight.part is not None:
             self._memory.unpin(flight.part)
+        elif flight.is_reserved:
+            self._budget.release(area_bytes(flight.span.size_bytes))
         if flight.error is not None:
             self.counts[f"failed_{flight.priority.name.lower()}"] += 1
             self.last_error = flight.error
@@ -284,7 +329,7 @@ class Fetcher(Carrier):
                 self._failures.remember(flight)
         flight.done = True
         flight.wake()
-        if flight.error is None:
+        if flight.ready_block == flight.run.stop:
             self._on_landed(flight)
 
 

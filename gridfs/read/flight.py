@@ -1,8 +1,8 @@
 """One ranged GET under way, seen by those who wait for its blocks.
 
-There is at most one flight for each block (invariant 5). It belongs to the nursery of the reader and not to whoever
-asked first, so a reader that is cancelled leaves it to the others. Waiters wake when their block is verified, or when
-the flight is over.
+There is at most one flight for each block (invariant 5). Whoever asked first and wants all of it flies it; any other is
+a task in the nursery of the reader. Waiters wake when their block is verified, or when the flight is over; if it ended
+because its pilot was cancelled, they ask for themselves.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Flight:
     """Blocks of one object on their way."""
 
     __slots__ = (
-        *("_waiters", "asked", "done", "error", "expected", "guard", "is_guess", "obj", "part", "priority", "run"),
-        *("seen", "span"),
+        *("_waiters", "asked", "done", "error", "expected", "guard", "has_pilot", "is_begun", "is_guess"),
+        *("is_reserved", "obj", "part", "priority", "run", "seen", "span"),
     )
 
     def __init__(self, obj: ObjectRecord, run: Run, span: Span, priority: Priority, asked: Run) -> None:
@@ -32,6 +32,12 @@ class Flight:
         """What somebody waits for; the rest of the run was added to it."""
         self.span = span
         self.priority = priority
+        self.has_pilot = False
+        """A task sees to it, or is about to."""
+        self.is_reserved = False
+        """The budget holds its bytes."""
+        self.is_begun = False
+        """The store was told to begin before the flight's task was there."""
         self.is_guess = False
         """As its want."""
         self.expected: Checksums = None

@@ -11,7 +11,7 @@ Both tell the prefetcher which blocks of the tape were read, and queue what it w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -24,7 +24,7 @@ from gridfs.errors import ReadTimeout
 from gridfs.model import Buffer, ByteRange, ObjectRecord
 from gridfs.read.background import Background
 from gridfs.read.budget import SMALLEST_BUDGET_BYTES, Budget, cgroup_memory_limit_bytes, default_budget_bytes
-from gridfs.read.fetch import Fetcher, slice_of
+from gridfs.read.fetch import Fetcher, Piece, slice_of
 from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
 from gridfs.read.plan import Run, blocks_of
@@ -214,27 +214,28 @@ class Reader:
             return b""
         self._reads_waited += 1
         known = all(self._fetcher.known(obj, block) for block in range(run.first, run.stop))
-        self._observe_run(obj, run, Outcome.WAIT if known else Outcome.MISS)
+        joined = self._fetcher.join(obj, run)  # first of all: the server is at work during the rest
         awaited = (obj.identity, byte_range)
         self._awaited.append(awaited)
         try:
-            return await self._collect(obj, run, byte_range)
+            self._observe_run(obj, run, Outcome.WAIT if known else Outcome.MISS)
+            with trio.move_on_after(self._timeout_s):
+                return self._answer(await self._fetcher.collect(obj, joined), byte_range)
         finally:
             self._awaited.remove(awaited)
-
-    async def _collect(self, obj: ObjectRecord, run: Run, byte_range: ByteRange) -> Buffer:
-        with trio.move_on_after(self._timeout_s):
-            pieces = await self._fetcher.collect(obj, run)
-            for piece in pieces:
-                stop = min(byte_range.stop, piece.run.stop * self._block_size_bytes)
-                start = max(byte_range.start, piece.run.first * self._block_size_bytes)
-                if stop > start:
-                    self._count_read(piece.part, stop - start, stop)
-            return slice_of(pieces, byte_range)
+            self._fetcher.leave(joined)
         raise ReadTimeout(
             f"bytes {byte_range.start} to {byte_range.stop} of {obj.key} did not come within {self._timeout_s:g} s",
             remedy="see whether the store can be reached from this machine",
         )
+
+    def _answer(self, pieces: Sequence[Piece], byte_range: ByteRange) -> Buffer:
+        for piece in pieces:
+            stop = min(byte_range.stop, piece.run.stop * self._block_size_bytes)
+            start = max(byte_range.start, piece.run.first * self._block_size_bytes)
+            if stop > start:
+                self._count_read(piece.part, stop - start, stop)
+        return slice_of(pieces, byte_range)
 
     def _landed(self, flight: Flight) -> None:
         part = flight.part
@@ -285,7 +286,7 @@ class Reader:
             mismatches=counts["mismatches"],
             memory_limit_bytes=self._budget.limit_bytes,
             memory_used_bytes=self._budget.used_bytes,
-            memory_in_flight_bytes=self._budget.in_flight_bytes + self._memory.statistics().pinned_bytes,
+            memory_in_flight_bytes=self._budget.in_flight_bytes + self._memory.pinned_bytes,
             memory_peak_bytes=self._budget.peak_bytes,
             disk=self._cache.statistics(),
         )

@@ -57,11 +57,22 @@ class WatchedMemory(MemoryCache):
 
 
 class WatchedStore(SimulatedStore):
-    """Notes which blocks are on their way."""
+    """Notes which blocks are on their way, and what was begun; every other time it says that it has begun."""
 
     def __init__(self, network: Network, *, fault_rates: dict[Fault, float], seed: int) -> None:
         super().__init__(network, fault_rates=fault_rates, seed=seed)
         self._flying: set[tuple[str, int]] = set()
+        self._asked_to_begin = 0
+        self.begun: set[tuple[str, ByteRange]] = set()
+        """And not called for yet."""
+
+    def begin_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> bool:
+        self._one_flight(key, byte_range).close()
+        self._asked_to_begin += 1
+        if self._asked_to_begin % 2:
+            return False
+        self.begun.add((key, byte_range))
+        return True
 
     async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview:
         with self._one_flight(key, byte_range):
@@ -85,6 +96,7 @@ class WatchedStore(SimulatedStore):
         if flights & self._flying:
             raise Violation(f"invariant 5: bytes {byte_range} of {key} are asked for while they are on their way")
         self._flying |= flights
+        self.begun.discard((key, byte_range))
         leave = ExitStack()
         leave.callback(self._flying.difference_update, flights)
         return leave
@@ -260,6 +272,8 @@ async def _simulate(scenario: Scenario, fetcher: type[Fetcher]) -> Report:
         raise Violation(f"a defect inside a flight: {defect!r}") from defect
     if report.statistics.memory_peak_bytes > scenario.budget_bytes:
         raise Violation(f"invariant 6: {report.statistics.memory_peak_bytes} bytes of {scenario.budget_bytes}")
+    if store.begun:
+        raise Violation(f"{store.begun} were begun and never called for")
     if report.statistics.memory_in_flight_bytes:
         raise Violation(f"invariant 6: {report.statistics.memory_in_flight_bytes} bytes in flight at rest")
     return report

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gridfs.errors import IntegrityError, ObjectMissing, ReadTimeout, StoreUnavailable
 from gridfs.store.simulated import Fault, Network
 from tests.sim.simulation import BLOCK_SIZE_BYTES, Read, Scenario, simulate
+from tests.support.layout import ListLayout
 
 MIB = 1 << 20
 
@@ -85,13 +86,28 @@ def test_small_files_in_tree_order_are_prefetched_across_objects() -> None:
     assert report.elapsed_s < 300 * 0.015 / 4
 
 
-def test_a_cancelled_reader_leaves_its_flight_to_the_others() -> None:
-    """Invariant 5."""
-    readers = ((Read(0, 0, 1000, patience_s=0.001),), (Read(0, 0, 1000),), (Read(0, 500, 700),))
-    report = simulate(Scenario(sizes=(MIB,), readers=readers))
-    assert (report.right, report.cancelled) == (2, 1)
+@pytest.mark.parametrize(("pilot_s", "other_s", "requests"), [(0.005, None, 2), (None, 0.005, 1)])
+def test_a_cancelled_reader_takes_nobodys_bytes_along(
+    pilot_s: float | None, other_s: float | None, requests: int
+) -> None:
+    """Invariant 5. The first reader flies, and two join it a millisecond later; without it, they ask again for both."""
+    sizes = (MIB, MIB, MIB)
+    pilot = (Read(0, 0, 1000, patience_s=pilot_s),)
+    others = (
+        (Read(1, 0, 1, patience_s=0.001), Read(0, 0, 1000, patience_s=other_s)),
+        (Read(2, 0, 1, patience_s=0.001), Read(0, 500, 700)),
+    )
+    report = simulate(Scenario(sizes=sizes, readers=(pilot, *others)))
+    assert (report.right, report.cancelled) == (2, 3)
     assert report.store is not None
-    assert report.store.counts() == {"get_range": 1}
+    key = ListLayout(sizes, block_size_bytes=BLOCK_SIZE_BYTES).objects[0].key
+    assert [request.key for request in report.store.requests].count(key) == requests
+
+
+def test_a_reader_that_wants_a_part_of_a_flight_does_not_wait_for_the_rest() -> None:
+    """What goes beyond its read is a task of its own, and so are several parts of one read, which come together."""
+    two_parts = simulate(Scenario(sizes=(16 * MIB,), readers=((Read(0, 6 * MIB, 4 * MIB),),), budget_bytes=64 * MIB))
+    assert two_parts.elapsed_s < 0.015 + 2 * MIB / 90e6 + 0.001
 
 
 @pytest.mark.logs_warnings
@@ -120,7 +136,16 @@ def test_a_failure_is_remembered_for_the_second_try_of_the_kernel() -> None:
 def test_a_store_that_hangs_fails_the_read_at_its_deadline() -> None:
     report = simulate(Scenario(sizes=(MIB,), readers=((Read(0, 0, 1000),),), faults={Fault.STALLED: 1.0}))
     assert [type(error) for error in report.errors] == [ReadTimeout]
-    assert 19.9 < report.elapsed_s < 20.1
+    assert 19.7 < report.elapsed_s < 20.1
+
+
+def test_a_deadline_that_has_passed_is_remembered_for_the_second_try_of_the_kernel() -> None:
+    reads = (Read(0, 0, 1000), Read(0, 0, 1000))
+    report = simulate(Scenario(sizes=(MIB,), readers=(reads, reads), faults={Fault.STALLED: 1.0}))
+    assert [type(error) for error in report.errors] == [ReadTimeout] * 4
+    assert report.elapsed_s < 20.1
+    assert report.store is not None
+    assert len(report.store.requests) == 1
 
 
 def test_without_checksums_a_changed_object_is_never_read() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from gridfs.model import ObjectRecord
-from gridfs.read.fetch import Fetcher, Piece
+from gridfs.read.fetch import Fetcher, Joined, Piece
 from gridfs.read.flight import Flight
 from gridfs.read.plan import Run
 from gridfs.store.simulated import Fault, Network
@@ -64,19 +64,29 @@ class Twice(Fetcher):
 class Leaking(Fetcher):
     """Never lets go of a part that has landed."""
 
-    def _land(self, flight: Flight, reserved_bytes: int) -> None:
+    def _land(self, flight: Flight) -> None:
         if flight.part is not None:
             self._memory.pin(flight.part)
-        super()._land(flight, reserved_bytes)
+        super()._land(flight)
 
 
 class Shifted(Fetcher):
     """Answers with the piece before the one that was asked for."""
 
-    async def collect(self, obj: ObjectRecord, run: Run) -> list[Piece]:
-        before = Run(max(0, run.first - 1), run.stop - 1) if run.first else run
-        pieces = await super().collect(obj, before)
+    def join(self, obj: ObjectRecord, run: Run) -> list[Joined]:
+        joined = _Shifted(super().join(obj, Run(run.first - 1, run.stop - 1) if run.first else run))
+        joined.run = run
+        return joined
+
+    async def collect(self, obj: ObjectRecord, joined: Sequence[Joined]) -> list[Piece]:
+        pieces, run = await super().collect(obj, joined), joined.run  # type: ignore[attr-defined]
         return [Piece(_Relabelled(piece), run, piece.guard) for piece in pieces[:1]] if run.first else pieces  # type: ignore[arg-type]
+
+
+class _Shifted(list[Joined]):
+    """What was joined instead of *run*."""
+
+    run: Run
 
 
 class _Relabelled:
