@@ -17,7 +17,6 @@ and the blocks remember it for some seconds, because the kernel asks a failed bu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
 
 import trio
 
@@ -27,12 +26,13 @@ from gridfs.cache.memory import MemoryCache, Part
 from gridfs.cache.tiered import TieredCache
 from gridfs.config import PART_SIZE_BYTES
 from gridfs.errors import GridfsError, ReadTimeout
-from gridfs.model import ByteRange, ObjectRecord
+from gridfs.model import ObjectRecord
 from gridfs.read.budget import Budget
 from gridfs.read.carry import Carrier
 from gridfs.read.failures import Failures, again
 from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
+from gridfs.read.pieces import Joined, Piece, without_pilot
 from gridfs.read.plan import Run, lacking, parts_of
 from gridfs.read.prefetch import Priority, Want
 from gridfs.store.base import ObjectStore
@@ -51,23 +51,6 @@ BACKGROUND_SHARE = 0.5
 GAP_BLOCKS = 4
 """Blocks that are there already and are fetched again to keep a background part whole: a request costs a server as much
 as 1 MiB of transfer (1.4 ms), and blocks that readers fetched one by one would cut a fill into small pieces."""
-
-
-class Piece(NamedTuple):
-    """Verified blocks of one part; holding it keeps the bytes, whatever the cache evicts."""
-
-    part: Part
-    run: Run
-    guard: memoryview
-    """A view of the part's buffer: while it lives, the buffer is not used again."""
-
-    @classmethod
-    def of(cls, part: Part, run: Run) -> Piece:
-        return cls(part, run, part.buffer[:0])
-
-
-Joined: TypeAlias = Piece | tuple[Run, Flight]
-"""Blocks that are there, or the flight that brings them."""
 
 
 class Fetcher(Carrier):
@@ -161,16 +144,16 @@ class Fetcher(Carrier):
             else:
                 self._failures.raise_if_any(obj.identity, part_run)
                 joined.extend((cut, self._start_wide(obj, cut, there)) for cut, there in self._cuts(obj, part_run))
-        for item in joined:
-            if not isinstance(item, Piece) and not item[1].has_pilot and (len(joined) > 1 or item[0] != item[1].run):
-                self._launch(item[1])
+        new = without_pilot(joined)
+        if new and (len(joined) > 1 or new[0].run != run):
+            for flight in new:
+                self._launch(flight)
         return joined
 
     def leave(self, joined: Sequence[Joined]) -> None:
         """For whoever has joined and may not have collected: no flight stays without a pilot."""
-        for item in joined:
-            if not isinstance(item, Piece) and not item[1].has_pilot:
-                self._land(item[1])
+        for flight in without_pilot(joined):
+            self._land(flight)
 
     async def collect(self, obj: ObjectRecord, joined: Sequence[Joined]) -> list[Piece]:
         """The pieces of what a reader has joined, in order.
@@ -331,17 +314,3 @@ class Fetcher(Carrier):
         flight.wake()
         if flight.ready_block == flight.run.stop:
             self._on_landed(flight)
-
-
-def slice_of(pieces: Sequence[Piece], byte_range: ByteRange) -> memoryview:
-    """The bytes of *byte_range* out of pieces that cover it: a view where one part has them all, else one copy."""
-    start, stop = byte_range
-    views = []
-    for part, run, _ in pieces:
-        low = max(start, run.first * part.block_size_bytes)
-        high = min(stop, run.stop * part.block_size_bytes, part.stop)
-        if high > low:
-            views.append(part.view(low, high))
-    if len(views) == 1:
-        return views[0]
-    return memoryview(b"".join(views))

@@ -24,9 +24,10 @@ from gridfs.errors import ReadTimeout
 from gridfs.model import Buffer, ByteRange, ObjectRecord
 from gridfs.read.background import Background
 from gridfs.read.budget import SMALLEST_BUDGET_BYTES, Budget, cgroup_memory_limit_bytes, default_budget_bytes
-from gridfs.read.fetch import Fetcher, Piece, slice_of
+from gridfs.read.fetch import Fetcher
 from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
+from gridfs.read.pieces import Piece, slice_of
 from gridfs.read.plan import Run, blocks_of
 from gridfs.read.prefetch import Outcome, Prefetcher, Priority, may_fill
 from gridfs.read.statistics import ReaderStatistics

@@ -504,8 +504,10 @@ async def test_encrypted_connections_are_kept_too(own_authority: ssl.SSLContext)
         subject = running.wire(scheme="https")
         for _ in range(3):
             assert await read(subject) == DATA
+        assert subject.begin("k/ü", RANGE, if_match=None)
+        assert await read(subject) == DATA
         subject.close()
-        assert running.connections == 1
+        assert (running.connections, len(running.requests)) == (1, 4)
 
 
 @on_trio

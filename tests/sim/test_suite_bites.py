@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from gridfs.model import ObjectRecord
-from gridfs.read.fetch import Fetcher, Joined, Piece
+from gridfs.read.fetch import Fetcher
 from gridfs.read.flight import Flight
+from gridfs.read.pieces import Joined, Piece
 from gridfs.read.plan import Run
 from gridfs.store.simulated import Fault, Network
 from tests.sim.simulation import BLOCK_SIZE_BYTES, Read, Scenario, Violation, simulate
