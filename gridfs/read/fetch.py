@@ -136,14 +136,18 @@ class Fetcher(Carrier):
         Raises the GridfsError of who asked for the same a moment ago.
         """
         joined: list[Joined] = []
-        for part_run, source in self.survey(obj, run):
-            if isinstance(source, Part):
-                joined.append(Piece.of(source, part_run))
-            elif source is not None:
-                joined.append((part_run, source))
-            else:
-                self._failures.raise_if_any(obj.identity, part_run)
-                joined.extend((cut, self._start_wide(obj, cut, there)) for cut, there in self._cuts(obj, part_run))
+        try:
+            for part_run, source in self.survey(obj, run):
+                if isinstance(source, Part):
+                    joined.append(Piece.of(source, part_run))
+                elif source is not None:
+                    joined.append((part_run, source))
+                else:
+                    self._failures.raise_if_any(obj.identity, part_run)
+                    joined.extend((cut, self._start_wide(obj, cut, there)) for cut, there in self._cuts(obj, part_run))
+        except BaseException:
+            self.leave(joined)
+            raise
         new = without_pilot(joined)
         if new and (len(joined) > 1 or new[0].run != run):
             for flight in new:
