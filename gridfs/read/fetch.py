@@ -1,9 +1,8 @@
 """Fetching: one flight for each block, priorities, verify then publish.
 
-    join(object, run)           where the run comes from: memory, flights, and for what is lacking
+    collect(object, run)        pieces that cover the run: from memory, from flights, and for what is lacking
       one flight for each part  the store begins with what a reader waits for before anything else is done
         carry.py                brings its bytes, verifies and publishes them
-    collect(joined)             has the pieces, after it has flown the reader's own flight or waited for those of others
 
 A reader flies itself what it wants all of: another task would cost a tenth of a cold read. What goes beyond a read, and
 several parts of one, are tasks in the reader's nursery. Nobody's cancellation ends another's read: who waits for a
@@ -16,7 +15,7 @@ and the blocks remember it for some seconds, because the kernel asks a failed bu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -130,42 +129,12 @@ class Fetcher(Carrier):
                 stop = block + 1
         return None if first is None else Run(first, stop)
 
-    def join(self, obj: ObjectRecord, run: Run) -> list[Joined]:
-        """Where the blocks of *run* come from, in order; flights for what is lacking have started.
-
-        Raises the GridfsError of who asked for the same a moment ago.
-        """
-        joined: list[Joined] = []
-        try:
-            for part_run, source in self.survey(obj, run):
-                if isinstance(source, Part):
-                    joined.append(Piece.of(source, part_run))
-                elif source is not None:
-                    joined.append((part_run, source))
-                else:
-                    self._failures.raise_if_any(obj.identity, part_run)
-                    joined.extend((cut, self._start_wide(obj, cut, there)) for cut, there in self._cuts(obj, part_run))
-        except BaseException:
-            self.leave(joined)
-            raise
-        new = without_pilot(joined)
-        if new and (len(joined) > 1 or new[0].run != run):
-            for flight in new:
-                self._launch(flight)
-        return joined
-
-    def leave(self, joined: Sequence[Joined]) -> None:
-        """For whoever has joined and may not have collected: no flight stays without a pilot."""
-        for flight in without_pilot(joined):
-            self._land(flight)
-
-    async def collect(self, obj: ObjectRecord, joined: Sequence[Joined]) -> list[Piece]:
-        """The pieces of what a reader has joined, in order.
-
-        Raises GridfsError as the store or the checksums have it.
+    async def collect(self, obj: ObjectRecord, run: Run) -> list[Piece]:
+        """Pieces that cover *run* in order, for a reader who waits. Raises GridfsError as the store or the checksums
+        have it.
         """
         pieces: list[Piece] = []
-        for item in joined:
+        for item in self._join(obj, run):
             if isinstance(item, Piece):
                 pieces.append(item)
                 continue
@@ -185,9 +154,34 @@ class Fetcher(Carrier):
                 and part_run.first < flight.asked.stop
             ):
                 raise again(flight.error)
-            rest = Run(max(ready, part_run.first), part_run.stop)
-            pieces.extend(await self.collect(obj, self.join(obj, rest)))
+            pieces.extend(await self.collect(obj, Run(max(ready, part_run.first), part_run.stop)))
         return pieces
+
+    def _join(self, obj: ObjectRecord, run: Run) -> list[Joined]:
+        """Where the blocks of *run* come from, in order. What is lacking has flights now.
+
+        If all of it comes by one new flight, that has no pilot yet: the caller flies it, at once.
+        Raises the GridfsError of who asked for the same a moment ago.
+        """
+        joined: list[Joined] = []
+        try:
+            for part_run, source in self.survey(obj, run):
+                if isinstance(source, Part):
+                    joined.append(Piece.of(source, part_run))
+                elif source is not None:
+                    joined.append((part_run, source))
+                else:
+                    self._failures.raise_if_any(obj.identity, part_run)
+                    joined.extend((cut, self._start_wide(obj, cut, there)) for cut, there in self._cuts(obj, part_run))
+        except BaseException:
+            for flight in without_pilot(joined):
+                self._land(flight)
+            raise
+        new = without_pilot(joined)
+        if new and (len(joined) > 1 or new[0].run != run):
+            for flight in new:
+                self._launch(flight)
+        return joined
 
     async def wait_for_disk(self, size_bytes: int) -> None:
         """Returns when the disk tier's queue has room for a part: what fills it must not outrun the disk."""

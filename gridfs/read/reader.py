@@ -215,16 +215,14 @@ class Reader:
             return b""
         self._reads_waited += 1
         known = all(self._fetcher.known(obj, block) for block in range(run.first, run.stop))
-        joined = self._fetcher.join(obj, run)  # first of all: the server is at work during the rest
+        self._observe_run(obj, run, Outcome.WAIT if known else Outcome.MISS)
         awaited = (obj.identity, byte_range)
         self._awaited.append(awaited)
         try:
-            self._observe_run(obj, run, Outcome.WAIT if known else Outcome.MISS)
             with trio.move_on_after(self._timeout_s):
-                return self._answer(await self._fetcher.collect(obj, joined), byte_range)
+                return self._answer(await self._fetcher.collect(obj, run), byte_range)
         finally:
             self._awaited.remove(awaited)
-            self._fetcher.leave(joined)
         raise ReadTimeout(
             f"bytes {byte_range.start} to {byte_range.stop} of {obj.key} did not come within {self._timeout_s:g} s",
             remedy="see whether the store can be reached from this machine",

@@ -10,7 +10,7 @@ import pytest
 from gridfs.model import ObjectRecord
 from gridfs.read.fetch import Fetcher
 from gridfs.read.flight import Flight
-from gridfs.read.pieces import Joined, Piece
+from gridfs.read.pieces import Piece
 from gridfs.read.plan import Run
 from gridfs.store.simulated import Fault, Network
 from tests.sim.simulation import BLOCK_SIZE_BYTES, Read, Scenario, Violation, simulate
@@ -74,20 +74,10 @@ class Leaking(Fetcher):
 class Shifted(Fetcher):
     """Answers with the piece before the one that was asked for."""
 
-    def join(self, obj: ObjectRecord, run: Run) -> list[Joined]:
-        joined = _Shifted(super().join(obj, Run(run.first - 1, run.stop - 1) if run.first else run))
-        joined.run = run
-        return joined
-
-    async def collect(self, obj: ObjectRecord, joined: Sequence[Joined]) -> list[Piece]:
-        pieces, run = await super().collect(obj, joined), joined.run  # type: ignore[attr-defined]
+    async def collect(self, obj: ObjectRecord, run: Run) -> list[Piece]:
+        before = Run(max(0, run.first - 1), run.stop - 1) if run.first else run
+        pieces = await super().collect(obj, before)
         return [Piece(_Relabelled(piece), run, piece.guard) for piece in pieces[:1]] if run.first else pieces  # type: ignore[arg-type]
-
-
-class _Shifted(list[Joined]):
-    """What was joined instead of *run*."""
-
-    run: Run
 
 
 class _Relabelled:
