@@ -40,7 +40,7 @@ from gridfs.store.limit import Limit
 FOREGROUND_FLIGHTS = 64
 """Twice the readers that one node's data loaders usually have."""
 
-FOREGROUND_SHARE = 0.99
+FOREGROUND_SHARE = 0.997
 """Of the time that a read may take, how long a flight for it may: over before the deadline of the reader that flies it,
 it has failed, and is remembered so."""
 

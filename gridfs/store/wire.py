@@ -65,14 +65,11 @@ class Wire:
 
         The server is at work then while that is prepared (docs/decisions/object-client.md).
         """
-        now_s = trio.current_time()
-        if self._signer is None or now_s >= self._renew_at_s or now_s < self._avoided_until_s:
-            return False
-        question = _Question(path, type(byte_range), *byte_range, if_match)
-        if question in self._begun:
+        signer, question = self._valid_signer(), _Question.of(path, byte_range, if_match)
+        if signer is None or question in self._begun or trio.current_time() < self._avoided_until_s:
             return False
         try:
-            request = _request(self._signed_lines(self._signer, path), byte_range, if_match)
+            request = _request(self._signed_lines(signer, path), byte_range, if_match)
         except Unanswered:
             return False
         connection = self._kept()
@@ -91,14 +88,14 @@ class Wire:
     ) -> None:
         """Fills *buffer*, which has the size of *byte_range*. Raises Refused, Broken, Unanswered."""
         answer = byte_range, buffer, deliver, if_match
-        begun = self._begun.pop(_Question(path, type(byte_range), *byte_range, if_match), None)
+        begun = self._begun.pop(_Question.of(path, byte_range, if_match), None)
         if begun is not None:
             with contextlib.suppress(Stale):
                 return await self._exchange(begun, b"", *answer)
         if trio.current_time() < self._avoided_until_s:
             raise Unanswered("the last connection failed")
-        signer = self._signer if trio.current_time() < self._renew_at_s else None
-        request = _request(self._signed_lines(signer or await self._new_signer(), path), byte_range, if_match)
+        signer = self._valid_signer() or await self._new_signer()
+        request = _request(self._signed_lines(signer, path), byte_range, if_match)
         while (kept := self._kept()) is not None:
             with contextlib.suppress(Stale):
                 return await self._exchange(kept, request, *answer)
@@ -138,6 +135,9 @@ class Wire:
             self._idle.pop().close()
         while self._begun:
             self._begun.popitem()[1].close()
+
+    def _valid_signer(self) -> Signer | None:
+        return self._signer if trio.current_time() < self._renew_at_s else None
 
     def _signed_lines(self, signer: Signer, path: str) -> bytes:
         """The request of *path* up to what differs between two reads."""
@@ -211,6 +211,10 @@ class _Question(NamedTuple):
     start: int
     stop: int
     if_match: str | None
+
+    @classmethod
+    def of(cls, path: str, byte_range: ByteRange, if_match: str | None) -> _Question:
+        return cls(path, type(byte_range), *byte_range, if_match)
 
 
 def _request(lines: bytes, byte_range: ByteRange, if_match: str | None) -> bytes:

@@ -4,39 +4,37 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 import trio
 
 from gridfs.cache.memory import MemoryCache
 from gridfs.cache.tiered import TieredCache
-from gridfs.config import KIB, MIB
+from gridfs.config import MIB
 from gridfs.errors import StoreUnavailable
 from gridfs.model import ByteRange
 from gridfs.read.reader import Reader, ReaderSettings
 from gridfs.store.simulated import Fault, SimulatedStore
 from tests.support.layout import ListLayout
 from tests.support.on_trio import on_trio
+from tests.support.reading import BLOCK, reading
 
-BLOCK = 128 * KIB
 
-
+@dataclass
 class Subject:
     """A reader of one object, by blocks."""
 
-    def __init__(self) -> None:
-        self.layout, self.store = ListLayout([2 * MIB], block_size_bytes=BLOCK), SimulatedStore()
-        (self.object,) = self.layout.objects
-        self.store.place(self.object.key, self.layout.data[self.object.key])
-        settings = ReaderSettings(64 * MIB, prefetch="none")
-        self.reader = Reader(self.layout, self.store, lambda obj: obj.key, TieredCache(MemoryCache()), settings)
+    layout: ListLayout
+    store: SimulatedStore
+    reader: Reader
 
     async def read(self, first: int, stop: int) -> None:
         """Reads blocks; at once, or something is waited for that never comes."""
-        wanted = ByteRange(first * BLOCK, stop * BLOCK)
+        (obj,), wanted = self.layout.objects, ByteRange(first * BLOCK, stop * BLOCK)
         with trio.fail_after(5):
-            data = self.reader.read_nowait(self.object, wanted) or await self.reader.read(self.object, wanted)
-        assert data == self.layout.data[self.object.key][wanted.start : wanted.stop]
+            data = self.reader.read_nowait(obj, wanted) or await self.reader.read(obj, wanted)
+        assert data == self.layout.data[obj.key][wanted.start : wanted.stop]
 
     def nothing_is_under_way(self) -> bool:
         statistics = self.reader.statistics()
@@ -45,11 +43,8 @@ class Subject:
 
 @asynccontextmanager
 async def running() -> AsyncIterator[Subject]:
-    subject = Subject()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(subject.reader.run)
-        yield subject
-        nursery.cancel_scope.cancel()
+    async with reading([2 * MIB], TieredCache(MemoryCache()), ReaderSettings(64 * MIB, prefetch="none")) as found:
+        yield Subject(*found)
 
 
 @on_trio

@@ -15,11 +15,9 @@ from gridfs.config import KIB, MIB, CacheSettings
 from gridfs.create.pack import ALIGN_FRACTION
 from gridfs.model import ByteRange, ObjectRecord
 from gridfs.read.reader import Reader, ReaderSettings
-from gridfs.store.simulated import SimulatedStore
-from tests.support.layout import ListLayout
 from tests.support.on_trio import on_trio
+from tests.support.reading import BLOCK, reading
 
-BLOCK = 128 * KIB
 PACK = 32 * MIB
 WIDEST_GAP = BLOCK - BLOCK * ALIGN_FRACTION // (ALIGN_FRACTION + 1)
 
@@ -27,15 +25,9 @@ WIDEST_GAP = BLOCK - BLOCK * ALIGN_FRACTION // (ALIGN_FRACTION + 1)
 @asynccontextmanager
 async def running(directory: Path) -> AsyncIterator[tuple[Reader, TieredCache, ObjectRecord]]:
     """A reader of one pack, what it caches in *directory*, and the pack."""
-    layout, store = ListLayout([PACK], block_size_bytes=BLOCK), SimulatedStore()
-    (pack,) = layout.objects
-    store.place(pack.key, layout.data[pack.key])
     cache = open_cache(CacheSettings(directory))
-    reader = Reader(layout, store, lambda obj: obj.key, cache, ReaderSettings(256 * MIB))
-    async with trio.open_nursery() as nursery:
-        await nursery.start(reader.run)
-        yield reader, cache, pack
-        nursery.cancel_scope.cancel()
+    async with reading([PACK], cache, ReaderSettings(256 * MIB)) as (layout, _, reader):
+        yield reader, cache, layout.objects[0]
 
 
 async def read_file(reader: Reader, pack: ObjectRecord, start: int, size_bytes: int) -> None:
@@ -116,14 +108,9 @@ async def test_objects_whose_segments_are_closed_leave_memory_too(
 ) -> None:
     """Small objects of a bucket have a segment each, of which few are open: a fill brings them, readers come later."""
     monkeypatch.setattr(handles, "OPEN_SEGMENTS", 4)
-    layout, store = ListLayout([100 * KIB] * 40, block_size_bytes=BLOCK), SimulatedStore()
-    for key, data in layout.data.items():
-        store.place(key, data)
     cache = open_cache(CacheSettings(tmp_path))
-    reader = Reader(layout, store, lambda obj: obj.key, cache, ReaderSettings(256 * MIB, prefetch="none"))
-    *objects, last = layout.objects
-    async with trio.open_nursery() as nursery:
-        await nursery.start(reader.run)
+    async with reading([100 * KIB] * 40, cache, ReaderSettings(256 * MIB, prefetch="none")) as (layout, _, reader):
+        *objects, last = layout.objects
         for obj in objects:
             await reader.read(obj, ByteRange(0, 4 * KIB))
         await cache.drain()
@@ -131,4 +118,3 @@ async def test_objects_whose_segments_are_closed_leave_memory_too(
             assert reader.read_nowait(obj, ByteRange(0, obj.size_bytes)) == layout.data[obj.key]
         await reader.read(last, ByteRange(0, last.size_bytes))
         assert reader.statistics().memory_used_bytes < 4 * BLOCK
-        nursery.cancel_scope.cancel()

@@ -10,12 +10,13 @@ import pytest
 import trio
 
 from gridfs.cache.tiered import TieredCache, open_cache
-from gridfs.config import KIB, MIB, CacheSettings
+from gridfs.config import MIB, CacheSettings
 from gridfs.errors import StoreUnavailable
 from gridfs.model import ByteRange
 from gridfs.read.reader import Reader, ReaderSettings
 from gridfs.read.warm import measure
 from gridfs.store.simulated import SimulatedStore
+from tests.support import reading as support
 from tests.support.layout import ListLayout
 from tests.support.on_trio import on_trio
 
@@ -26,15 +27,9 @@ SIZES = (20 * MIB, 110_000, 5, 3 * MIB)
 async def reading(
     directory: Path, *, max_size_bytes: int | None = None, prefetch: str = "auto"
 ) -> AsyncIterator[tuple[ListLayout, SimulatedStore, TieredCache, Reader]]:
-    layout, store = ListLayout(SIZES, block_size_bytes=128 * KIB), SimulatedStore()
-    for key, data in layout.data.items():
-        store.place(key, data)
-    cache = open_cache(CacheSettings(directory, max_size_bytes))
-    reader = Reader(layout, store, lambda obj: obj.key, cache, ReaderSettings(64 * MIB, prefetch=prefetch))
-    async with trio.open_nursery() as nursery:
-        await nursery.start(reader.run)
+    cache, settings = open_cache(CacheSettings(directory, max_size_bytes)), ReaderSettings(64 * MIB, prefetch=prefetch)
+    async with support.reading(SIZES, cache, settings) as (layout, store, reader):
         yield layout, store, cache, reader
-        nursery.cancel_scope.cancel()
 
 
 @on_trio
