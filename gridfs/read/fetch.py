@@ -40,11 +40,11 @@ from gridfs.store.limit import Limit
 FOREGROUND_FLIGHTS = 64
 """Twice the readers that one node's data loaders usually have."""
 
-FOREGROUND_SHARE = 0.997
+FOREGROUND_TIME_SHARE = 0.997
 """Of the time that a read may take, how long a flight for it may: over before the deadline of the reader that flies it,
 it has failed, and is remembered so."""
 
-BACKGROUND_SHARE = 0.5
+BACKGROUND_TIME_SHARE = 0.5
 """Who joins a background flight that hangs has the other half of the time for an attempt of their own."""
 
 GAP_BLOCKS = 4
@@ -271,7 +271,9 @@ class Fetcher(Carrier):
     async def _fly(self, flight: Flight) -> None:
         """The life of a flight; settles every error, since one that escaped would end the mount."""
         flight.has_pilot = True
-        limit_s = self._timeout_s * (FOREGROUND_SHARE if flight.priority is Priority.FOREGROUND else BACKGROUND_SHARE)
+        limit_s = self._timeout_s * (
+            FOREGROUND_TIME_SHARE if flight.priority is Priority.FOREGROUND else BACKGROUND_TIME_SHARE
+        )
         try:
             with trio.move_on_after(limit_s) as scope:
                 if flight.priority is Priority.FOREGROUND:
