@@ -12,7 +12,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridfs.cache import evict
+from gridfs.cache import disk, evict
 from gridfs.cache import segment as segment_module
 from gridfs.cache.base import Span
 from gridfs.cache.disk import DiskCache
@@ -271,6 +271,59 @@ async def test_a_disk_that_fails_turns_the_tier_off(tmp_path: Path, monkeypatch:
         assert not cache.keep(span(0, 4), part_of(span(0, 4)), checksums_of(span(0, 4)))
         assert cache.present(span(0, 4)) == 0
         nursery.cancel_scope.cancel()
+
+
+@on_trio
+async def test_small_parts_are_written_when_there_are_8_mib_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "GATHER_S", 3600)
+    cache = DiskCache(CacheSettings(tmp_path / "cache"))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cache.run)
+        for block in range(63):
+            assert cache.keep(
+                span(block, block + 1), part_of(span(block, block + 1)), checksums_of(span(block, block + 1))
+            )
+        await trio.sleep(10 * disk.WRITE_AFTER_S)
+        assert cache.statistics().written_bytes == 0
+        written = trio.Event()
+        assert cache.keep(span(63, 64), part_of(span(63, 64)), checksums_of(span(63, 64)), written.set)
+        await written.wait()
+        assert cache.present(span(0, 64)) == 64
+        nursery.cancel_scope.cancel()
+
+
+@on_trio
+async def test_small_parts_do_not_wait_for_others_when_somebody_waits_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "GATHER_S", 3600)
+    cache = DiskCache(CacheSettings(tmp_path / "cache"))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cache.run)
+        for block in (1, 2):
+            assert cache.keep(
+                span(block, block + 1), part_of(span(block, block + 1)), checksums_of(span(block, block + 1))
+            )
+            await cache.drain()
+            assert cache.present(span(block, block + 1)) == 1
+        nursery.cancel_scope.cancel()
+
+
+@on_trio
+async def test_small_parts_that_gathered_are_written_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "GATHER_S", 3600)
+    cache = DiskCache(CacheSettings(tmp_path / "cache"))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cache.run)
+        assert cache.keep(span(0, 2), part_of(span(0, 2)), checksums_of(span(0, 2)))
+        nursery.cancel_scope.cancel()
+    later = DiskCache(CacheSettings(tmp_path / "cache"))
+    found = await later.load(span(0, 2), checksums_of(span(0, 2)))
+    assert found == data_of(span(0, 2))
 
 
 @on_trio
