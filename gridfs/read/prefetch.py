@@ -46,8 +46,11 @@ STEPS_BEFORE_SLACK = 4
 among random reads some follow another by chance, and with slack such a stream would live on by chance too (that was a
 quarter of all bytes fetched in a shuffled epoch)."""
 
-STEPS_WHERE_DENIED = 2
-"""Of a stream before its first window, where files are read at random and fills are not allowed; elsewhere one. A
+STRAYS_LIMIT = 32
+STRAYS_AT_RANDOM = 16
+STEPS_AT_RANDOM = 2
+"""Of a stream before its first window, while most reads are far from all streams; elsewhere one. Among reads at random
+some follow another by chance: one of 140 reads of 256 KiB in 2 GiB, and its window cost as much as five of them; a
 shuffled epoch with a cache of a quarter of the data fetched 2 % for windows that nobody used."""
 
 MISSES_BEFORE_FILL = 4
@@ -133,8 +136,8 @@ class Prefetcher:
         """Misses and blocks missed, by region."""
         self._dense: set[int] = set()
         """Regions whose fill was asked for; for ever, since what is read at random once is read so again."""
-        self._denied: set[int] = set()
-        """Regions read at random that may not be filled: there, reads follow each other by chance."""
+        self._strays = 0
+        """Reads far from all streams, less those that went on with one; 0 to STRAYS_LIMIT."""
 
     @property
     def streams(self) -> Sequence[Stream]:
@@ -158,7 +161,11 @@ class Prefetcher:
                 if index:
                     del streams[index]
                     streams.insert(0, stream)
-                return self._continue(stream, stop, outcome) if stop > stream.position else ()
+                wants = self._continue(stream, stop, outcome) if stop > stream.position else ()
+                self._strays = max(0, self._strays - 1)
+                return wants
+        if not any(abs(first - stream.position) <= self._slack for stream in streams):
+            self._strays = min(STRAYS_LIMIT, self._strays + 1)
         streams.insert(0, Stream(position=stop, issued=stop))
         if len(streams) > STREAM_LIMIT:
             streams.pop()
@@ -171,13 +178,12 @@ class Prefetcher:
     def deny(self, run: Run) -> None:
         """The fill of *run* is not allowed: its region is counted from zero again."""
         self._dense.discard(run.first // self._region)
-        self._denied.add(run.first // self._region)
 
     def _continue(self, stream: Stream, stop: int, outcome: Outcome) -> Sequence[Want]:
         stream.position = stop
         stream.steps += 1
         if not stream.window:
-            if stream.steps < STEPS_WHERE_DENIED and (stop - 1) // self._region in self._denied:
+            if stream.steps < STEPS_AT_RANDOM and self._strays >= STRAYS_AT_RANDOM:
                 return ()
             stream.window = self._first_window
             stream.grow_from = stop
@@ -223,7 +229,6 @@ class Prefetcher:
                 self._misses.popitem(last=False)
             return ()
         self._dense.add(region)
-        self._denied.discard(region)
         run = Run(region * self._region, min((region + 1) * self._region, self._block_count))
         return (Want(run, Priority.FILL, PART_SIZE_BYTES),)
 

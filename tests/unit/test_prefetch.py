@@ -157,14 +157,30 @@ def test_a_denied_fill_may_be_asked_for_again_by_as_many_misses() -> None:
     assert len(random_misses(subject, 64, 2)) <= 3
 
 
-def test_where_a_fill_was_denied_two_reads_in_order_are_chance_and_three_a_stream() -> None:
+def test_among_random_reads_two_in_order_are_chance_and_three_a_stream() -> None:
     subject = prefetcher()
-    (want,) = random_misses(subject, 32, 2)
-    subject.deny(want.run)
-    start = want.run.first + 100  # where none of those ended
-    assert not read_on(subject, start, 2, Outcome.MISS)
-    (window,) = subject.observe(start + 2, start + 3, Outcome.MISS)
-    assert (window.run.first, window.priority) == (start + 3, Priority.WINDOW)
+    for number in range(40):
+        assert not subject.observe(1000 * number, 1000 * number + 1, Outcome.MISS)
+    assert not read_on(subject, 500, 2, Outcome.MISS)
+    (window,) = subject.observe(502, 503, Outcome.MISS)
+    assert (window.run.first, window.priority) == (503, Priority.WINDOW)
+
+
+def test_once_most_reads_are_in_order_again_two_are_a_stream() -> None:
+    subject = prefetcher()
+    for number in range(40):
+        subject.observe(1000 * number, 1000 * number + 1, Outcome.MISS)
+    read_on(subject, 500, 30, Outcome.HIT)
+    assert len(read_on(subject, 99_000, 2, Outcome.MISS)) == 1
+
+
+def test_reads_beside_streams_are_not_taken_for_random_ones() -> None:
+    """The kernel reads ahead in several requests, which come in any order."""
+    subject = prefetcher()
+    for start in range(0, 320, 8):
+        for block in reversed(range(start, start + 8)):
+            subject.observe(block, block + 1, Outcome.HIT)
+    assert len(read_on(subject, 99_000, 2, Outcome.MISS)) == 1
 
 
 def test_hits_and_waits_are_no_misses() -> None:
