@@ -86,6 +86,10 @@ class Fetcher(Carrier):
         """By all priorities, since the start."""
         return sum(self.counts[f"fetched_{kind.name.lower()}_bytes"] for kind in Priority)
 
+    async def prepare(self) -> None:
+        """Has the store connect before the first read."""
+        await self._store.prepare()
+
     def forget_error(self) -> None:
         """From here on *last_error* is about what comes."""
         self.last_error = None

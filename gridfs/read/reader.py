@@ -129,6 +129,7 @@ class Reader:
             self._fetcher.nursery = nursery
             await nursery.start(self._cache.run, name="cache")
             nursery.start_soon(self._background.run, name="background")
+            nursery.start_soon(self._fetcher.prepare, name="prepare store")
             nursery.start_soon(self._measure_held, name="measure cache")
             if self._settings.prefetch == "all":
                 nursery.start_soon(self._warmer.run, name="prefetch all")

@@ -61,6 +61,12 @@ class ObjectStore(Protocol):
         """Where it is, as a user would write it; never with credentials."""
         ...
 
+    async def prepare(self) -> None:
+        """Does ahead what the first read would wait for: credentials, a connection. Never raises for a server's fault;
+        the first read will find it.
+        """
+        ...
+
     def begin_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> bool:
         """Has the server begin with what get_range or stream_range of the same arguments will be called for at once.
 

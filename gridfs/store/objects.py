@@ -76,6 +76,12 @@ class BucketStore:
     def url(self) -> str:
         return f"s3://{self.address.bucket}/{self._prefix}".rstrip("/")
 
+    async def prepare(self) -> None:
+        if self._wire is not None:
+            await self._wire.prepare()
+        else:
+            await trio.lowlevel.checkpoint()
+
     def begin_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> bool:
         path = self._prefix + key
         return (

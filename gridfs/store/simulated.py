@@ -133,6 +133,9 @@ class SimulatedStore:
     def url(self) -> str:
         return "simulated://"
 
+    async def prepare(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     def begin_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> bool:
         return False
 

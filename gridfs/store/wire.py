@@ -60,6 +60,15 @@ class Wire:
         self._renew_at_s = 0.0
         self._avoided_until_s = 0.0
 
+    async def prepare(self) -> None:
+        """Has a signer and a connection ready for the first read, which otherwise waits for both: of a TLS server three
+        round trips. What fails is left for that read to find.
+        """
+        with contextlib.suppress(Unanswered):
+            if self._valid_signer() is None:
+                await self._new_signer()
+            self._keep(await self._connect())
+
     def begin(self, path: str, byte_range: ByteRange, *, if_match: str | None) -> bool:
         """Sends the request of a `read_into` that is to come, if there is a connection for it; whether it did.
 
@@ -123,9 +132,8 @@ class Wire:
         except OSError as error:
             raise Broken(str(error)) from error
         finally:
-            if reusable and len(self._idle) < READ_THREADS:
-                connection.idle_since_s = trio.current_time()
-                self._idle.append(connection)
+            if reusable:
+                self._keep(connection)
             else:
                 connection.close()
 
@@ -169,6 +177,13 @@ class Wire:
         self._signer = Signer(keys, address.region, self._authority, requester_pays=address.requester_pays)
         self._lines.clear()
         return self._signer
+
+    def _keep(self, connection: Connection) -> None:
+        if len(self._idle) >= READ_THREADS:
+            connection.close()
+            return
+        connection.idle_since_s = trio.current_time()
+        self._idle.append(connection)
 
     def _kept(self) -> Connection | None:
         """The connection that was used last, if it is young enough."""

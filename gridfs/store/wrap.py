@@ -36,6 +36,9 @@ class WrappedStore:
     def url(self) -> str:
         return self._inner.url
 
+    async def prepare(self) -> None:
+        await self._inner.prepare()
+
     def begin_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> bool:
         return self._inner.begin_range(key, byte_range, if_match=if_match)
 

@@ -139,6 +139,27 @@ async def test_a_connection_is_used_again_and_the_signature_too() -> None:
 
 
 @on_trio
+async def test_prepared_it_begins_with_the_first_read() -> None:
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire()
+        assert not subject.begin("k/ü", RANGE, if_match=None)
+        await subject.prepare()
+        assert subject.begin("k/ü", RANGE, if_match=None)
+        assert await read(subject) == DATA
+        subject.close()
+        assert (running.connections, len(running.requests)) == (1, 1)
+
+
+@on_trio
+async def test_what_can_t_be_prepared_is_found_by_the_first_read() -> None:
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire()
+    await subject.prepare()
+    with pytest.raises(Unanswered, match="the last connection failed"):
+        await read(subject)
+
+
+@on_trio
 async def test_a_condition_is_asked_and_its_answer_compared() -> None:
     with peer(answering(head() + DATA)) as running:
         subject = running.wire()
