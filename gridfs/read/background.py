@@ -8,7 +8,7 @@ takes memory from the background's share of the budget before it starts, so that
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -109,10 +109,25 @@ class Background:
         A window lacks what is on disk only, too: someone will read it within a second, and the disk gives whole parts
         twice as fast as a read of each file. One with large parts goes on to the end of its last: cut wherever a window
         ended, 2 GiB were 450 requests instead of 260, in as many sizes of buffers as there are.
+
+        A fill of what is all on disk loads it, as long as memory has room. Where some is absent, the rest has been read
+        just now.
         """
+        if want.priority is Priority.WINDOW:
+            yield from self._lacking(want, self._fetcher.not_in_memory)
+            return
+        is_on_disk = True
+        for found in self._lacking(want, self._fetcher.absent):
+            is_on_disk = False
+            yield found
+        if is_on_disk and want.priority is Priority.FILL:
+            yield from self._lacking(want, self._fetcher.worth_loading)
+
+    def _lacking(
+        self, want: Want, lacks: Callable[[ObjectRecord, Run], Iterator[Run]]
+    ) -> Iterator[tuple[ObjectRecord, Run]]:
         size = self._block_size_bytes
         ends_whole = want.priority is Priority.WINDOW and want.part_size_bytes > FIRST_WINDOW_BYTES
-        lacks = self._fetcher.not_in_memory if want.priority is Priority.WINDOW else self._fetcher.absent
         for obj, blocks in objects_of(want.run, self._layout.object_at_block, size):
             if ends_whole:
                 blocks = to_whole_part(blocks, obj.block_count(size), size, want.part_size_bytes)

@@ -83,6 +83,10 @@ class Budget:
     def used_bytes(self) -> int:
         return self.in_flight_bytes + self._memory.size_bytes
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether background work may hold *size_bytes* more without anything being evicted."""
+        return self.used_bytes + size_bytes <= self.limit_bytes * BACKGROUND_SHARE
+
     def reserve_nowait(self, size_bytes: int, *, background: bool = False) -> bool:
         """Takes *size_bytes*, evicting kept parts if need be; False, and nothing taken, when there is no room."""
         held = self.in_flight_bytes + self._memory.pinned_bytes

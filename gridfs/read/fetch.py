@@ -116,6 +116,13 @@ class Fetcher(Carrier):
         if held is not None:
             yield held
 
+    def worth_loading(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
+        """What of *run* is on disk and neither in memory nor on its way, as long as memory has room."""
+        for gap in lacking(run, lambda block: self.known(obj, block)):
+            for cut, is_on_disk in self._cuts(obj, gap):
+                if is_on_disk and self._budget.has_room(self.span(obj, cut).size_bytes):
+                    yield cut
+
     def not_in_memory(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
         """What of *run* is neither in memory nor on its way; what is on disk apart from what is not."""
         for gap in lacking(run, lambda block: self.known(obj, block)):
@@ -212,9 +219,10 @@ class Fetcher(Carrier):
         end = min((run.first // per_part + 1) * per_part, obj.block_count(self._block_size_bytes))
         whole = next(lacking(Run(run.first, end), lambda block: self.known(obj, block)), run)
         wide, is_on_disk = next(iter(self._cuts(obj, whole)), (run, is_on_disk))
-        if wide.stop <= run.stop or not self._budget.reserve_nowait(
-            area_bytes(self.span(obj, wide).size_bytes), background=True
-        ):
+        size_bytes = area_bytes(self.span(obj, wide).size_bytes)
+        if wide.stop <= run.stop or (is_on_disk and not self._budget.has_room(size_bytes)):
+            return self._start(obj, run, is_on_disk=is_on_disk)
+        if not self._budget.reserve_nowait(size_bytes, background=True):
             return self._start(obj, run, is_on_disk=is_on_disk)
         return self._start(obj, wide, asked=run, reserved=True, is_on_disk=is_on_disk)
 
