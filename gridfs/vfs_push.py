@@ -1,4 +1,4 @@
-"""Small files of a window, given to the kernel before anyone asks for them.
+"""Small files that have come ahead of their readers, given to the kernel before anyone asks for them.
 
 A file that is read in tree order costs one request to the daemon, even when its bytes lie in memory, and its reader
 waits for the answer. So when a part of a window has come, the kernel is given the files in it at once, and the reader
@@ -7,6 +7,9 @@ finds them in the page cache:
     of an image      the kernel is made to read them (open_ahead.py)
     of a FUSE mount  they are stored (FUSE_NOTIFY_STORE). It takes only files that it knows by a lookup; when it knows
                      none of the first few, the rest of the part is not tried
+
+What fills a pack behind readers who come at random is given to it too, after the windows: of an image only, and where
+the page cache can be expected to keep it (`takes_fills`).
 
 One file in each MiB is left out (extents.py): the reader's requests for those tell the prefetcher how far it has come.
 That also leaves out large files, where the kernel's own read-ahead asks for much at a time.
@@ -31,6 +34,13 @@ T = TypeVar("T")
 QUEUED_PARTS = 16
 """Parts not yet given: more than a window. The oldest is dropped, since its reader has gone by."""
 
+QUEUED_FILLS = 256
+"""Twice what memory holds of them by default: 1 GiB in parts of 8 MiB."""
+
+SHARE_OF_MEMORY = 0.5
+"""A version may be so large for its fills to be taken: a larger one would push out of the page cache what it has
+brought in, or what others use."""
+
 TRIES = 4
 """Files of a part that the kernel must not know before the rest is left alone."""
 
@@ -44,19 +54,23 @@ OpenAhead = Callable[[list[int]], int]
 class Parts(Protocol):
     """What is asked of a reader."""
 
-    on_window: Callable[[ObjectRecord, ByteRange], None] | None
+    on_ahead: Callable[[ObjectRecord, ByteRange, bool], None] | None
+
+    def holds(self, obj: ObjectRecord, byte_range: ByteRange, /) -> bool: ...
 
     def peek(self, obj: ObjectRecord, byte_range: ByteRange, /) -> memoryview | None: ...
 
 
 class Pusher:
-    """Gives the files of windows to the kernel. `run` must be running."""
+    """Gives the files of windows and fills to the kernel. `run` must be running."""
 
-    def __init__(self, extents: Extents, reader: Parts, store: Store) -> None:
+    def __init__(self, extents: Extents, reader: Parts, store: Store, *, takes_fills: bool = False) -> None:
         self._extents = extents
         self._reader = reader
         self._store = store
-        self._queue: deque[tuple[ObjectRecord, ByteRange]] = deque(maxlen=QUEUED_PARTS)
+        self._takes_fills = takes_fills
+        self._windows: deque[tuple[ObjectRecord, ByteRange]] = deque(maxlen=QUEUED_PARTS)
+        self._fills: deque[tuple[ObjectRecord, ByteRange]] = deque(maxlen=QUEUED_FILLS)
         self._parked = trio.lowlevel.ParkingLot()
         self._thread = trio.CapacityLimiter(1)
         self._stopped = False
@@ -64,20 +78,23 @@ class Pusher:
         """Set when an image is mounted."""
         self.pushed_files = 0
         self.parts_done = 0
-        reader.on_window = self._came
+        reader.on_ahead = self._came
 
-    def _came(self, obj: ObjectRecord, part: ByteRange) -> None:
-        if self._stopped:
+    def _came(self, obj: ObjectRecord, part: ByteRange, is_in_order: bool) -> None:
+        if self._stopped or not (is_in_order or (self._takes_fills and self.open_ahead is not None)):
             return
-        self._queue.append((obj, part))
+        (self._windows if is_in_order else self._fills).append((obj, part))
         self._parked.unpark()
 
     async def run(self) -> None:
         while True:
-            if not self._queue:
+            queue = self._windows or self._fills
+            if not queue:
                 await self._parked.park()
                 continue
-            obj, part = self._queue.popleft()
+            obj, part = queue.popleft()
+            if not self._reader.holds(obj, part):
+                continue
             files = self._extents.small_in(obj.number, part)
             if self.open_ahead is not None:
                 self.pushed_files += await self._in_thread(self.open_ahead, [file.inode for file in files])
@@ -91,7 +108,8 @@ class Pusher:
     async def stop(self) -> None:
         """Returns when nothing is being pushed, and nothing will be."""
         self._stopped = True
-        self._queue.clear()
+        self._windows.clear()
+        self._fills.clear()
         async with self._thread:
             pass
 

@@ -2,7 +2,7 @@
 
     image        the kernel's own names, attributes and open() for root's mounts of small files (image.py)
     fast reads   a thread in C answers what lies in memory (fast_reads.py)
-    push         the kernel gets the files of a window before anyone asks for them (vfs_push.py)
+    push         the kernel gets files that were fetched ahead before anyone asks for them (vfs_push.py)
     read-ahead   the kernel gets metadata of the image before `find` does
 
 `start` is called when the FUSE device is open, `shown` when the tree can be seen, `end` before the device is closed.
@@ -26,8 +26,9 @@ from gridfs.mount import kernel
 from gridfs.mount.assembly import OpenVersion
 from gridfs.mount.spec import MountRecord, MountSpec
 from gridfs.open_ahead import opener
+from gridfs.read.budget import cgroup_memory_limit_bytes, usable_memory_bytes
 from gridfs.turns import Turns
-from gridfs.vfs_push import Pusher
+from gridfs.vfs_push import SHARE_OF_MEMORY, Pusher
 
 
 class Shortcuts:
@@ -40,7 +41,9 @@ class Shortcuts:
         version.reader.file_bytes_in = extents.bytes_in
         self.image = _image_of(spec, version) if is_hidden else None
         """What the kernel may be given; whether it takes it is seen later (reveal.py)."""
-        self._pusher = Pusher(extents, version.reader, store_pages)
+        memory_bytes = usable_memory_bytes(cgroup_memory_limit_bytes())
+        fits = version.manifest.info.total_bytes <= memory_bytes * SHARE_OF_MEMORY
+        self._pusher = Pusher(extents, version.reader, store_pages, takes_fills=fits)
         self._fast = self._fast_reads() if has_hook else None
 
     def _fast_reads(self) -> FastReads | None:

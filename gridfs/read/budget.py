@@ -60,11 +60,15 @@ def _tightest(mountpoint: Path, path: str, name: str) -> float:
     return tightest
 
 
-def default_budget_bytes(cgroup_limit_bytes: int | None = None) -> int:
-    """The lesser of 1 GiB and a quarter of what this process may use: the cgroup's limit, or the machine's memory."""
+def usable_memory_bytes(cgroup_limit_bytes: int | None = None) -> int:
+    """What this process may use: the cgroup's limit, or the machine's memory."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = min(machine, cgroup_limit_bytes) if cgroup_limit_bytes else machine
-    return max(SMALLEST_BUDGET_BYTES, min(GIB, limit // 4))
+    return min(machine, cgroup_limit_bytes) if cgroup_limit_bytes else machine
+
+
+def default_budget_bytes(cgroup_limit_bytes: int | None = None) -> int:
+    """The lesser of 1 GiB and a quarter of what this process may use."""
+    return max(SMALLEST_BUDGET_BYTES, min(GIB, usable_memory_bytes(cgroup_limit_bytes) // 4))
 
 
 class Budget:

@@ -106,8 +106,9 @@ class Reader:
         )
         self._background = Background(layout, self._fetcher, self._budget)
         self._warmer = Warmer(layout, cache, self._background, self._fetcher)
-        self.on_window: Callable[[ObjectRecord, ByteRange], None] | None = None
-        """Told of each part that has come for a window of somebody who surely reads on: its bytes can be had by `peek`.
+        self.on_ahead: Callable[[ObjectRecord, ByteRange, bool], None] | None = None
+        """Told of each part that has come ahead of those who will surely read it, and whether they read in order. Its
+        bytes can be had by `peek`.
         """
         self.on_part: Callable[[ObjectRecord, Part], None] | None = None
         """Told of each large part that has come and will surely be read: who shows it to others sets its `on_gone`."""
@@ -187,6 +188,10 @@ class Reader:
         self._observe_run(obj, run, Outcome.HIT)
         return views[0] if len(views) == 1 else b"".join(views)
 
+    def holds(self, obj: ObjectRecord, byte_range: ByteRange) -> bool:
+        """Whether memory still has the beginning of what `on_ahead` told of."""
+        return (obj.identity, byte_range.start // self._block_size_bytes) in self._blocks
+
     def peek(self, obj: ObjectRecord, byte_range: ByteRange) -> memoryview | None:
         """The bytes for whoever gives them to the kernel unasked: if one part in memory has them all, and no reader is
         waiting for any of them; else None.
@@ -248,8 +253,8 @@ class Reader:
                 part.count_files(self.file_bytes_in(flight.obj.number, ByteRange(part.start, part.stop)))
             if self.on_part is not None:
                 self.on_part(flight.obj, part)
-        if self.on_window is not None and flight.priority is Priority.WINDOW:
-            self.on_window(flight.obj, ByteRange(part.start, part.stop))
+        if self.on_ahead is not None and (flight.priority is not Priority.FOREGROUND or flight.run != flight.asked):
+            self.on_ahead(flight.obj, ByteRange(part.start, part.stop), flight.priority is Priority.WINDOW)
 
     def count_shown(self, part: Part, reads: int, size_bytes: int, stop: int) -> None:
         """Somebody to whom *part* was shown has answered that many reads from it, the last of which ended at *stop*.

@@ -1,4 +1,6 @@
-"""Small files in tree order: the kernel has them before they are asked for, and most reads pass Python by."""
+"""Small files in tree order, or many of a pack: the kernel has them before they are asked for, and most reads pass
+Python by.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import ctypes
 import mmap
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -50,11 +53,11 @@ def is_cached(path: Path) -> bool:
     return all(byte & 1 for byte in resident)
 
 
-def until_cached(mount: Path, after: int) -> list[int]:
-    """The files behind *after* that the kernel has, once there are ten; what there is after 20 s."""
+def until_cached(mount: Path, among: Iterable[int]) -> list[int]:
+    """Those that the kernel has, once there are ten; what there is after 20 s."""
     end = time.monotonic() + 20
     while True:
-        cached = [n for n in range(after, FILES) if is_cached(mount / f"{n // 100}" / f"{n:03}")]
+        cached = [n for n in among if is_cached(mount / f"{n // 100}" / f"{n:03}")]
         if len(cached) >= 10 or time.monotonic() > end:
             return cached
         time.sleep(0.05)
@@ -63,11 +66,23 @@ def until_cached(mount: Path, after: int) -> list[int]:
 def test_of_an_image_the_next_files_are_read_ahead(staged: Stage, version: Version, tmp_path: Path) -> None:
     mount = staged.mount(version, tmp_path / "mount")
     read(mount, 0, 150)
-    assert len(until_cached(mount, 150)) >= 10
+    assert len(until_cached(mount, range(150, FILES))) >= 10
     read(mount, 150, FILES)
     (status,) = staged.statuses()
     assert status.detail["files_read_ahead"] > FILES // 2
     staged.unmount(mount)  # nothing of the daemon's own keeps it busy
+
+
+def test_of_an_image_a_pack_that_is_read_at_random_is_read_ahead(
+    staged: Stage, version: Version, tmp_path: Path
+) -> None:
+    mount = staged.mount(version, tmp_path / "mount")
+    shuffled = [number * 37 % FILES for number in range(FILES)]
+    for number in shuffled[:30]:
+        read(mount, number, number + 1)
+    assert len(until_cached(mount, shuffled[30:])) >= 10
+    for number in shuffled[30:]:
+        read(mount, number, number + 1)
 
 
 @pytest.mark.parametrize("mode", ["image", "veil", "bare"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import trio
 import trio.testing
 
@@ -60,10 +61,15 @@ class OneObject:
     """A manifest of one pack, and a reader that has all of it."""
 
     def __init__(self) -> None:
-        self.on_window: Callable[[ObjectRecord, ByteRange], None] | None = None
+        self.on_ahead: Callable[[ObjectRecord, ByteRange, bool], None] | None = None
+        self.has_left: set[ByteRange] = set()
+        """Parts that are in memory no more."""
 
     def extents_of_object(self, number: int) -> list[tuple[int, int, int]]:
         return extents()
+
+    def holds(self, obj: ObjectRecord, byte_range: ByteRange) -> bool:
+        return byte_range not in self.has_left
 
     def peek(self, obj: ObjectRecord, byte_range: ByteRange) -> memoryview | None:
         return memoryview(ramp(byte_range.size_bytes, byte_range.start))
@@ -77,8 +83,8 @@ async def _pushed(store: Callable[[int, Buffer], bool], open_ahead: OpenAhead | 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pusher.run)
         await trio.testing.wait_all_tasks_blocked()
-        assert files.on_window is not None
-        files.on_window(OBJECT, ByteRange(0, MIB))
+        assert files.on_ahead is not None
+        files.on_ahead(OBJECT, ByteRange(0, MIB), True)
         while not pusher.parts_done:
             await trio.sleep(0.001)
         nursery.cancel_scope.cancel()
@@ -119,6 +125,43 @@ async def test_an_image_is_read_ahead_by_its_inodes() -> None:
 
     assert await _pushed(lambda inode, data: False, open_ahead) == 9
     assert opened == [[100 + number for number in range(1, 10)]]
+
+
+FIRST_MIB, SECOND_MIB, THIRD_MIB = (ByteRange(number * MIB, (number + 1) * MIB) for number in range(3))
+
+
+@pytest.mark.parametrize(
+    ("has_image", "takes_fills", "given"),
+    [(True, True, [SECOND_MIB, FIRST_MIB]), (True, False, [SECOND_MIB]), (False, True, [SECOND_MIB])],
+)
+@on_trio
+async def test_fills_are_given_after_windows_while_memory_has_them(
+    has_image: bool, takes_fills: bool, given: list[ByteRange]
+) -> None:
+    files, found = OneObject(), []
+
+    def open_ahead(inodes: list[int]) -> int:
+        found.append((inodes[0] - 100) * FILE_SIZE // MIB)
+        return len(inodes)
+
+    def store(inode: int, data: Buffer) -> bool:
+        found.append((inode - 100) * FILE_SIZE // MIB)
+        return False
+
+    pusher = Pusher(Extents(files), files, store, takes_fills=takes_fills)
+    pusher.open_ahead = open_ahead if has_image else None
+    assert files.on_ahead is not None
+    files.on_ahead(OBJECT, FIRST_MIB, False)
+    files.on_ahead(OBJECT, THIRD_MIB, False)
+    files.on_ahead(OBJECT, SECOND_MIB, True)
+    files.has_left.add(THIRD_MIB)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pusher.run)
+        while pusher.parts_done < len(given):
+            await trio.sleep(0.001)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert list(dict.fromkeys(found)) == [part.start // MIB for part in given]
 
 
 def test_a_damaged_manifest_is_for_readers_to_find() -> None:
