@@ -70,6 +70,10 @@ class BlockCache(Protocol):
         """How many blocks from the span's front on are likely there, one run; 0 for none. A promise of nothing."""
         ...
 
+    def held_bytes(self, span: Span) -> int:
+        """How many of the span's bytes, which lie in one part, are likely there. A promise of nothing."""
+        ...
+
     def load_nowait(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
         """All bytes of the span, verified, if that takes no waiting for a disk; else None. *area* as in `load`."""
         ...

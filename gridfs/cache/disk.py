@@ -118,6 +118,18 @@ class DiskCache:
             there = segment.present(span.first, end)
         return there
 
+    def held_bytes(self, span: Span) -> int:
+        segment = self._segment(span)
+        if segment is None:
+            return 0
+        if segment.table is None and not self._read_table(segment):
+            return span.size_bytes  # as `present` has it
+        held_bytes = segment.held_bytes(span.first, span.stop)
+        is_stale = time.monotonic() - segment.table_read_s > TABLE_FRESH_S
+        if held_bytes < span.size_bytes and is_stale and self._read_table(segment):
+            held_bytes = segment.held_bytes(span.first, span.stop)
+        return held_bytes
+
     def load_nowait(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
         segment = self._whole(span)
         if segment is None:

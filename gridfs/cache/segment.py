@@ -172,6 +172,11 @@ class Segment:
                 return block - first
         return max(0, min(stop, base + len(table)) - first)
 
+    def held_bytes(self, first: int, stop: int) -> int:
+        """How many bytes of the object's blocks *first* to *stop* are there. Needs the table."""
+        base = self.geometry.first_block
+        return sum(length for _, length in (self.table or [])[first - base : stop - base])
+
     def read(
         self, span: Span, checksums: Checksums, *, nowait: bool, area: mmap.mmap | None = None
     ) -> memoryview | None:

@@ -118,6 +118,9 @@ class DiskInMemory:
             there += 1
         return there
 
+    def held_bytes(self, span: Span) -> int:
+        return sum(len(self._blocks.get((span.identity, block), (b"",))[0]) for block in range(span.first, span.stop))
+
     def load_nowait(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
         if self._random.random() < 0.5:
             return None

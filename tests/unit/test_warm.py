@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import trio
 
+from gridfs.cache.base import Span
 from gridfs.cache.tiered import TieredCache, open_cache
 from gridfs.config import MIB, CacheSettings
 from gridfs.errors import StoreUnavailable
 from gridfs.model import ByteRange
 from gridfs.read.reader import Reader, ReaderSettings
-from gridfs.read.warm import measure
+from gridfs.read.warm import Warmth, measure
 from gridfs.store.simulated import SimulatedStore
 from tests.support import reading as support
 from tests.support.layout import ListLayout
@@ -74,3 +75,33 @@ async def test_prefetch_all_warms_by_itself(tmp_path: Path) -> None:
     async with reading(tmp_path, prefetch="all") as (layout, _, cache, _):
         while not (await measure(layout, cache)).complete:
             await trio.sleep(0.01)
+
+
+@on_trio
+async def test_a_large_file_is_measured_beside_its_readers(tmp_path: Path) -> None:
+    """An object of 131,072 parts is 1 TiB: whoever reads just then must not wait for all of them."""
+    cache, turns = open_cache(CacheSettings(tmp_path)), 0
+    layout = ListLayout([64 * MIB], block_size_bytes=support.BLOCK)
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        assert (await measure(layout, cache)) == Warmth(0, 64 * MIB)
+        assert turns >= 6
+        nursery.cancel_scope.cancel()
+
+
+@on_trio
+async def test_what_is_held_is_counted_to_the_byte(tmp_path: Path) -> None:
+    async with reading(tmp_path) as (layout, _, cache, reader):
+        big, small, block = layout.object(1), layout.object(2), support.BLOCK
+        await reader.read(big, ByteRange(9 * MIB, 9 * MIB + 300_000))
+        await reader.read(small, ByteRange(0, 10))
+        await cache.drain()
+        assert cache.held_bytes(Span(big.identity, big.size_bytes, block, 64, 128)) == 3 * block
+        assert cache.held_bytes(Span(small.identity, small.size_bytes, block, 0, 1)) == small.size_bytes
