@@ -39,14 +39,14 @@ class Extents:
         self._manifest = manifest
         self._kept: LRUCache[int, list[tuple[int, int, int]]] = LRUCache(_OBJECTS_KEPT)
 
-    def small_in(self, number: int, part: ByteRange) -> list[Piece]:
+    def small_in(self, number: int, part: ByteRange, *, of_stream: bool = True) -> list[Piece]:
         """Small files that lie in *part* of object *number*: see `small_files`."""
-        return small_files(self._of(number), part)
+        return small_files(self._of(number), part, of_stream=of_stream)
 
-    def pieces_in(self, number: int, part: ByteRange) -> list[Piece]:
+    def pieces_in(self, number: int, part: ByteRange, *, of_stream: bool = True) -> list[Piece]:
         """The same files, and see `large_pieces`."""
         extents = self._of(number)
-        return small_files(extents, part) + large_pieces(extents, part)
+        return small_files(extents, part, of_stream=of_stream) + large_pieces(extents, part)
 
     def bytes_in(self, number: int, part: ByteRange) -> int:
         """How many bytes of *part* of object *number* are in files; what files of one content share counts once."""
@@ -72,11 +72,11 @@ class Extents:
         return extents
 
 
-def small_files(extents: list[tuple[int, int, int]], part: ByteRange) -> list[Piece]:
-    """Of the files of an object, (offset, size, inode) in their order, those that lie in *part*, but one in each MiB.
+def small_files(extents: list[tuple[int, int, int]], part: ByteRange, *, of_stream: bool = True) -> list[Piece]:
+    """Of the files of an object, (offset, size, inode) in their order, those of at most 1 MiB that lie in *part*.
 
-    That is the one across its start or else the first. Somebody has to tell the prefetcher how far a reader is, and who
-    reads that file does. It also leaves out large files.
+    Of a stream one is left out in each MiB, the one across its start or else the first: somebody has to tell the
+    prefetcher how far the reader is, and who reads that file does.
     """
     first = bisect_left(extents, (part.start, 0, 0))
     last_mib = (extents[first - 1][0] + extents[first - 1][1] - 1) // MIB if first else -1
@@ -85,7 +85,8 @@ def small_files(extents: list[tuple[int, int, int]], part: ByteRange) -> list[Pi
         if offset >= part.stop:
             break
         begins, ends = offset // MIB, (offset + size - 1) // MIB
-        if begins == ends == last_mib and offset + size <= part.stop:
+        is_heard_of = of_stream and not begins == ends == last_mib
+        if size <= MIB and offset + size <= part.stop and not is_heard_of:
             chosen.append(Piece(inode, 0, offset, size))
         last_mib = ends
     return chosen

@@ -35,7 +35,7 @@ DRAIN_EVERY_S = 2.0
 class Reader(Protocol):
     """What is asked of a reader."""
 
-    on_part: Callable[[ObjectRecord, Part], None] | None
+    on_part: Callable[[ObjectRecord, Part, bool], None] | None
     on_shown_hit: Callable[[], None] | None
 
     def count_shown(self, part: Part, reads: int, size_bytes: int, stop: int, /) -> None: ...
@@ -88,12 +88,13 @@ class FastReads:
             if part is not None:
                 self._reader.count_shown(part, reads, size_bytes, part.start + stop)
 
-    def _came(self, obj: ObjectRecord, part: Part) -> None:
+    def _came(self, obj: ObjectRecord, part: Part, of_stream: bool) -> None:
         """Shows the files in a part to the thread."""
         if part.area is None or not self._free:
             return
         pieces = array("Q")
-        for inode, number, offset, size in self._extents.pieces_in(obj.number, ByteRange(part.start, part.ready)):
+        whole = ByteRange(part.start, part.ready)
+        for inode, number, offset, size in self._extents.pieces_in(obj.number, whole, of_stream=of_stream):
             pieces.extend((inode, number, offset - part.start, size))
         if not pieces:
             return

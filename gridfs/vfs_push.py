@@ -11,8 +11,8 @@ finds them in the page cache:
 What fills a pack behind readers who come at random is given to it too, after the windows: of an image only, and where
 the page cache can be expected to keep it (`takes_fills`).
 
-One file in each MiB is left out (extents.py): the reader's requests for those tell the prefetcher how far it has come.
-That also leaves out large files, where the kernel's own read-ahead asks for much at a time.
+Of a window one file in each MiB is left out (extents.py): the reader's requests for those tell the prefetcher how far
+it has come. Large files are left out too: there the kernel's own read-ahead asks for much at a time.
 
 The calls are made in a thread, because they wait, and can't be killed, while this process has something to answer. So
 what readers wait for is not stored, and the pushing must have ended (`stop`) before the answering does.
@@ -80,10 +80,10 @@ class Pusher:
         self.parts_done = 0
         reader.on_ahead = self._came
 
-    def _came(self, obj: ObjectRecord, part: ByteRange, is_in_order: bool) -> None:
-        if self._stopped or not (is_in_order or (self._takes_fills and self.open_ahead is not None)):
+    def _came(self, obj: ObjectRecord, part: ByteRange, of_stream: bool) -> None:
+        if self._stopped or not (of_stream or (self._takes_fills and self.open_ahead is not None)):
             return
-        (self._windows if is_in_order else self._fills).append((obj, part))
+        (self._windows if of_stream else self._fills).append((obj, part))
         self._parked.unpark()
 
     async def run(self) -> None:
@@ -95,7 +95,7 @@ class Pusher:
             obj, part = queue.popleft()
             if not self._reader.holds(obj, part):
                 continue
-            files = self._extents.small_in(obj.number, part)
+            files = self._extents.small_in(obj.number, part, of_stream=queue is self._windows)
             if self.open_ahead is not None:
                 self.pushed_files += await self._in_thread(self.open_ahead, [file.inode for file in files])
             else:

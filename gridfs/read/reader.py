@@ -107,11 +107,12 @@ class Reader:
         self._background = Background(layout, self._fetcher, self._budget)
         self._warmer = Warmer(layout, cache, self._background, self._fetcher)
         self.on_ahead: Callable[[ObjectRecord, ByteRange, bool], None] | None = None
-        """Told of each part that has come ahead of those who will surely read it, and whether they read in order. Its
-        bytes can be had by `peek`.
+        """Told of each part that has come ahead of those who will surely read it, and whether it is for a stream or
+        fills a pack. Its bytes can be had by `peek`.
         """
-        self.on_part: Callable[[ObjectRecord, Part], None] | None = None
-        """Told of each large part that has come and will surely be read: who shows it to others sets its `on_gone`."""
+        self.on_part: Callable[[ObjectRecord, Part, bool], None] | None = None
+        """Told of each large part that has come and will surely be read, and whether a stream may come by, which is
+        heard of by its reads here alone: who shows it to others sets its `on_gone`."""
         self.file_bytes_in: Callable[[int, ByteRange], int] | None = None
         """Says how many bytes of a range of an object (its number) are in files: with those read, it is read out."""
         self.on_shown_hit: Callable[[], None] | None = None
@@ -248,13 +249,14 @@ class Reader:
             return
         if self._blocks.get((part.identity, part.first_block)) is not part:
             return  # it was evicted as soon as it could be
+        is_fill = flight.priority is Priority.FILL or flight.run != flight.asked
         if part.size_bytes >= LARGE_FROM_BYTES:
             if self.file_bytes_in is not None:
                 part.count_files(self.file_bytes_in(flight.obj.number, ByteRange(part.start, part.stop)))
             if self.on_part is not None:
-                self.on_part(flight.obj, part)
-        if self.on_ahead is not None and (flight.priority is not Priority.FOREGROUND or flight.run != flight.asked):
-            self.on_ahead(flight.obj, ByteRange(part.start, part.stop), flight.priority is Priority.WINDOW)
+                self.on_part(flight.obj, part, not is_fill)
+        if self.on_ahead is not None and (is_fill or flight.priority is Priority.WINDOW):
+            self.on_ahead(flight.obj, ByteRange(part.start, part.stop), not is_fill)
 
     def count_shown(self, part: Part, reads: int, size_bytes: int, stop: int) -> None:
         """Somebody to whom *part* was shown has answered that many reads from it, the last of which ended at *stop*.

@@ -60,7 +60,7 @@ class Counted:
     """A reader that remembers what it was told."""
 
     def __init__(self) -> None:
-        self.on_part: Callable[[ObjectRecord, Part], None] | None = None
+        self.on_part: Callable[[ObjectRecord, Part, bool], None] | None = None
         self.on_shown_hit: Callable[[], None] | None = None
         self.told: list[tuple[int, int, int]] = []
 
@@ -99,7 +99,7 @@ class Bench:
         self.memory.publish(part, part.stop)
         self.memory.unpin(part)
         assert self.reader.on_part is not None
-        self.reader.on_part(obj, part)
+        self.reader.on_part(obj, part, True)
         return part
 
     def ask(self, inode: int, offset: int, size: int, opcode: int = READ) -> bytes:

@@ -37,7 +37,7 @@ async def test_a_pack_that_is_read_at_random_is_loaded_behind_its_readers(tmp_pa
     cache = open_cache(CacheSettings(tmp_path))
     async with reading([PACK], cache, ReaderSettings(256 * MIB)) as (layout, store, reader):
         pack, told = layout.object(1), dict[ByteRange, bool]()
-        reader.on_ahead = lambda obj, part, is_in_order: told.update({part: is_in_order})
+        reader.on_ahead = lambda obj, part, of_stream: told.update({part: of_stream})
         for block in SHUFFLED[:UNTIL_DENSE]:
             await read_block(reader, pack, block)
         while (now := reader.statistics()).memory_used_bytes < PACK or now.memory_in_flight_bytes:

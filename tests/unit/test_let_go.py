@@ -41,7 +41,7 @@ async def read_file(reader: Reader, pack: ObjectRecord, start: int, size_bytes: 
 async def test_only_what_surely_is_read_on_is_told(tmp_path: Path) -> None:
     async with running(tmp_path) as (reader, _, pack):
         told: list[int] = []
-        reader.on_ahead = lambda obj, part, is_in_order: told.append(part.start)
+        reader.on_ahead = lambda obj, part, of_stream: told.append(part.start)
         for start in range(8 * MIB, 8 * MIB + 3 * BLOCK, BLOCK):
             await reader.read(pack, ByteRange(start, start + BLOCK))
         while not reader.statistics().gets["window"]:

@@ -33,6 +33,13 @@ def test_one_file_in_each_mib_is_left_for_the_reader_to_ask_for() -> None:
         assert within - {file.inode for file in small_files(aligned, part)} == {n for n in within if n % 8 == 0}
 
 
+def test_of_what_fills_a_pack_no_small_file_is_left_out() -> None:
+    assert [file.inode - 100 for file in small_files(extents(), ByteRange(0, 4 * MIB), of_stream=False)] == [*range(40)]
+    odd = [(0, 5, 1), (5, MIB, 2), (5 + MIB, MIB + 1, 3), (6 + 2 * MIB, 10, 4)]
+    chosen = small_files(odd, ByteRange(0, 2 * MIB + 15), of_stream=False)
+    assert [file.inode for file in chosen] == [1, 2]
+
+
 def test_only_files_that_lie_in_the_part_are_chosen() -> None:
     chosen = small_files(extents(), ByteRange(250 * KIB, 650 * KIB))
     assert [file.inode - 100 for file in chosen] == [3, 4, 5]
