@@ -175,10 +175,14 @@ class Fetcher(Carrier):
         Raises the GridfsError of who asked for the same a moment ago.
         """
         joined: list[Joined] = []
+        found = [
+            (part_run, Piece.of(source, part_run) if isinstance(source, Part) else source)
+            for part_run, source in self.survey(obj, run)
+        ]  # before a flight is started, which may evict what was found
         try:
-            for part_run, source in self.survey(obj, run):
-                if isinstance(source, Part):
-                    joined.append(Piece.of(source, part_run))
+            for part_run, source in found:
+                if isinstance(source, Piece):
+                    joined.append(source)
                 elif source is not None:
                     joined.append((part_run, source))
                 else:

@@ -1,4 +1,4 @@
-"""No flight stays without a pilot: who asks for its blocks next would wait for nobody."""
+"""No flight stays without a pilot, for which who asks next would wait; and what a reader has found is his."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Subject:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Subject]:
-    async with reading([2 * MIB], TieredCache(MemoryCache()), ReaderSettings(64 * MIB, prefetch="none")) as found:
+async def running(budget_bytes: int = 64 * MIB) -> AsyncIterator[Subject]:
+    async with reading([2 * MIB], TieredCache(MemoryCache()), ReaderSettings(budget_bytes, prefetch="none")) as found:
         yield Subject(*found)
 
 
@@ -84,3 +84,12 @@ async def test_a_cancelled_pilot_leaves_nothing_behind() -> None:
         assert patience.cancelled_caught
         assert subject.nothing_is_under_way()
         await subject.read(0, 2)
+
+
+@on_trio
+async def test_what_was_found_is_not_evicted_for_what_lacks_beside_it() -> None:
+    async with running(2 * BLOCK) as subject:
+        await subject.read(1, 2)
+        await subject.read(5, 6)
+        await subject.read(0, 2)  # block 0 takes the place of block 1, which was found already
+        assert subject.nothing_is_under_way()
