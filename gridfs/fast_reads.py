@@ -5,8 +5,8 @@ most 1 MiB. It answers READs of those while it is in charge of the FUSE device, 
 pyfuse3. A part that leaves memory is taken from it first (`Part.on_gone`), and what it has answered is counted here
 afterwards (`drain`).
 
-Of small files one in each MiB is left to Python, of a large file one piece in each part (extents.py): those READs tell
-the prefetcher how far a reader is.
+Of a window's small files one in each MiB is left to Python, of a large file one piece in each part (extents.py): those
+READs tell the prefetcher how far a reader is.
 """
 
 from __future__ import annotations

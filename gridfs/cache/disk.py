@@ -40,8 +40,9 @@ logger = logging.getLogger(__name__)
 WRITERS = 2
 """One waits for the disk while the other copies."""
 
-READERS = 32
-"""Threads that wait for the disk: what an SSD answers at once. Not trio's shared 40, which others need."""
+READERS = 64
+"""Threads that wait for the disk: what an SSD answers at once, and more than windows and fills take together
+(read/background.py), so that a reader's turn comes. Not trio's shared 40, which others need."""
 
 WRITE_AFTER_S = 0.005
 """Between taking a part and writing it: the reader's answer goes first. Two writers with parts of 8 MiB still write
@@ -51,6 +52,9 @@ GATHER_S = 0.25
 BATCH_BYTES = PART_SIZE_BYTES
 """Small parts wait until so many bytes of them have come, or so long, and are written in one turn of a thread: one of
 its own for each, in the midst of the next read, took a tenth of what 256 KiB read at random from a store take."""
+
+BATCH_PARTS = 128
+"""Each small object of a bucket has a file, which is open until all of its batch is written."""
 
 QUEUE_LIMIT_BYTES = 64 * MIB
 """Parts waiting to be written; they are pinned in memory. A reader with a larger budget raises it (`limit_queue`)."""
@@ -164,7 +168,7 @@ class DiskCache:
         self._queue.append(_Write(span, part, checksums, on_written))
         self._queued_bytes += span.size_bytes
         self._waiting_bytes += span.size_bytes
-        if len(self._queue) == 1 or self._waiting_bytes >= BATCH_BYTES:
+        if len(self._queue) == 1 or self._has_batch:
             self._parked.unpark()
         return True
 
@@ -241,7 +245,8 @@ class DiskCache:
                 task_status.started()
         finally:
             with trio.CancelScope(shield=True):
-                await self._write_some()  # small parts that gathered
+                while self._queue and self._waiting_bytes <= BATCH_BYTES:  # what gathered, and no backlog
+                    await self._write_some()
             self._segments.close()
 
     async def _watch_space(self) -> None:
@@ -262,15 +267,19 @@ class DiskCache:
                 continue
             await trio.sleep(WRITE_AFTER_S)
             with trio.move_on_after(GATHER_S):
-                while self._waiting_bytes < BATCH_BYTES and not self._drainers:
+                while not self._has_batch and not self._drainers:
                     await self._parked.park()
             await self._write_some()
 
+    @property
+    def _has_batch(self) -> bool:
+        return self._waiting_bytes >= BATCH_BYTES or len(self._queue) >= BATCH_PARTS
+
     async def _write_some(self) -> None:
-        """Writes the first parts of the queue, about as much as BATCH_BYTES."""
+        """Writes the first parts of the queue: one batch."""
         batch: list[_Write] = []
         batch_bytes = 0
-        while self._queue and batch_bytes < BATCH_BYTES:
+        while self._queue and batch_bytes < BATCH_BYTES and len(batch) < BATCH_PARTS:
             batch.append(self._queue.popleft())
             batch_bytes += batch[-1].span.size_bytes
         self._waiting_bytes -= batch_bytes

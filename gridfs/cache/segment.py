@@ -174,8 +174,8 @@ class Segment:
 
     def held_bytes(self, first: int, stop: int) -> int:
         """How many bytes of the object's blocks *first* to *stop* are there. Needs the table."""
-        base = self.geometry.first_block
-        return sum(length for _, length in (self.table or [])[first - base : stop - base])
+        base, size = self.geometry.first_block, self.geometry.block_size_bytes
+        return sum(min(length, size) for _, length in (self.table or [])[first - base : stop - base])
 
     def read(
         self, span: Span, checksums: Checksums, *, nowait: bool, area: mmap.mmap | None = None

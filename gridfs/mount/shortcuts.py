@@ -62,7 +62,7 @@ class Shortcuts:
 
     def shown(self, record: MountRecord, nursery: trio.Nursery) -> None:
         """The tree of *record* can be seen, by the image if the kernel took it."""
-        if record.tree_path is not None:
+        if record.tree_path is not None and self._fast is not None:  # by Python, what is read ahead would be in the way
             self._pusher.open_ahead = opener(record.tree_path)
         if self.image is not None and record.on_block_device:
             self.image.on_scan = lambda *extent: nursery.start_soon(_read_ahead, record.shown_device, *extent)

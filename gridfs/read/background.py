@@ -93,7 +93,10 @@ class Background:
 
     async def _fetch(self, obj: ObjectRecord, run: Run, want: Want) -> None:
         size_bytes = area_bytes(self._fetcher.span(obj, run).size_bytes)
-        if want.priority is not Priority.WINDOW:
+        if want.priority is Priority.FILL and self._fetcher.is_on_disk(obj, run):
+            if not self._budget.has_room(size_bytes):
+                return
+        elif want.priority is not Priority.WINDOW:
             await self._fetcher.wait_for_disk(size_bytes)
         await self._budget.reserve(size_bytes, background=True)
         still = self._fetcher.takeable(obj, run)  # while this waited for memory, readers may have fetched some of it
@@ -110,8 +113,8 @@ class Background:
         twice as fast as a read of each file. One with large parts goes on to the end of its last: cut wherever a window
         ended, 2 GiB were 450 requests instead of 260, in as many sizes of buffers as there are.
 
-        A fill of what is all on disk loads it, as long as memory has room. Where some is absent, the rest has been read
-        just now.
+        A fill of what is all on disk loads it, as far as memory has room. Where some is absent, the rest is left there:
+        as a rule it has been read just now.
         """
         if want.priority is Priority.WINDOW:
             yield from self._lacking(want, self._fetcher.not_in_memory)
@@ -121,7 +124,7 @@ class Background:
             is_on_disk = False
             yield found
         if is_on_disk and want.priority is Priority.FILL:
-            yield from self._lacking(want, self._fetcher.worth_loading)
+            yield from self._lacking(want, self._fetcher.only_on_disk)
 
     def _lacking(
         self, want: Want, lacks: Callable[[ObjectRecord, Run], Iterator[Run]]

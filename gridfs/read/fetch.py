@@ -15,6 +15,7 @@ and the blocks remember it for some seconds, because the kernel asks a failed bu
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 
 import trio
@@ -36,6 +37,8 @@ from gridfs.read.plan import Run, lacking, parts_of
 from gridfs.read.prefetch import Priority, Want
 from gridfs.store.base import ObjectStore
 from gridfs.store.limit import Limit
+
+logger = logging.getLogger(__name__)
 
 FOREGROUND_FLIGHTS = 64
 """Twice the readers that one node's data loaders usually have."""
@@ -87,8 +90,11 @@ class Fetcher(Carrier):
         return sum(self.counts[f"fetched_{kind.name.lower()}_bytes"] for kind in Priority)
 
     async def prepare(self) -> None:
-        """Has the store connect before the first read."""
-        await self._store.prepare()
+        """Has the store connect before the first read, which will find whatever is wrong."""
+        try:
+            await self._store.prepare()
+        except Exception as error:  # of whoever provides credentials: it must fail reads and not the mount
+            logger.info("%s can't be prepared for the first read: %s", self._store.url, error)
 
     def forget_error(self) -> None:
         """From here on *last_error* is about what comes."""
@@ -116,12 +122,14 @@ class Fetcher(Carrier):
         if held is not None:
             yield held
 
-    def worth_loading(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
-        """What of *run* is on disk and neither in memory nor on its way, as long as memory has room."""
+    def only_on_disk(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
+        """What of *run* is on disk, and neither in memory nor on its way."""
         for gap in lacking(run, lambda block: self.known(obj, block)):
-            for cut, is_on_disk in self._cuts(obj, gap):
-                if is_on_disk and self._budget.has_room(self.span(obj, cut).size_bytes):
-                    yield cut
+            yield from (cut for cut, is_on_disk in self._cuts(obj, gap) if is_on_disk)
+
+    def is_on_disk(self, obj: ObjectRecord, run: Run) -> bool:
+        """Whether the disk tier has all of *run*, which lies in one part, as far as is known."""
+        return self._cache.present(self.span(obj, run)) == run.block_count
 
     def not_in_memory(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
         """What of *run* is neither in memory nor on its way; what is on disk apart from what is not."""

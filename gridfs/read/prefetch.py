@@ -3,7 +3,7 @@
 Streams. A read that begins where an earlier one ended continues its stream; large files, and small files read in tree
 order, look the same here, because the tape is in tree order. Streams are matched by position and not by file handle:
 many processes read one file, and one process reads many. The second read of a stream opens a window ahead of it (the
-third where reads are random and fills not allowed): 1 MiB at first, doubled when the reader had to wait (at most once
+third while most reads are far from all streams): 1 MiB at first, doubled when the reader had to wait (at most once
 for each half window it has read, since the kernel sends several requests at once), refilled when half of it is used,
 and capped by a share of the memory budget that all streams divide.
 
@@ -137,7 +137,7 @@ class Prefetcher:
         self._dense: set[int] = set()
         """Regions whose fill was asked for; for ever, since what is read at random once is read so again."""
         self._strays = 0
-        """Reads far from all streams, less those that went on with one; 0 to STRAYS_LIMIT."""
+        """Reads far from all streams, less those that went on in a window; 0 to STRAYS_LIMIT."""
 
     @property
     def streams(self) -> Sequence[Stream]:
@@ -161,9 +161,9 @@ class Prefetcher:
                 if index:
                     del streams[index]
                     streams.insert(0, stream)
-                wants = self._continue(stream, stop, outcome) if stop > stream.position else ()
-                self._strays = max(0, self._strays - 1)
-                return wants
+                if stream.window:
+                    self._strays = max(0, self._strays - 1)
+                return self._continue(stream, stop, outcome) if stop > stream.position else ()
         if not any(abs(first - stream.position) <= self._slack for stream in streams):
             self._strays = min(STRAYS_LIMIT, self._strays + 1)
         streams.insert(0, Stream(position=stop, issued=stop))

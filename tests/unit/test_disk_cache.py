@@ -295,6 +295,23 @@ async def test_small_parts_are_written_when_there_are_8_mib_of_them(
 
 
 @on_trio
+async def test_or_as_many_as_may_be_open_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "GATHER_S", 3600)
+    monkeypatch.setattr(disk, "BATCH_PARTS", 3)
+    cache = DiskCache(CacheSettings(tmp_path / "cache"))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cache.run)
+        objects = [Span(f"{number:032x}", 5, BLOCK, 0, 1) for number in range(4)]
+        for blocks in objects:
+            assert cache.keep(blocks, part_of(blocks), checksums_of(blocks))
+        while sum(map(cache.present, objects)) < 3:
+            await trio.sleep(0.001)
+        assert [cache.present(blocks) for blocks in objects] == [1, 1, 1, 0]
+        assert cache.statistics().queued_bytes == 5
+        nursery.cancel_scope.cancel()
+
+
+@on_trio
 async def test_small_parts_do_not_wait_for_others_when_somebody_waits_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,7 +90,7 @@ class Bench:
         """A part with files *first* to *first* + *count* of the pack arrives."""
         return self.show_bytes(PACK, first * BLOCK, (first + count) * BLOCK)
 
-    def show_bytes(self, obj: ObjectRecord, start: int, stop: int) -> Part:
+    def show_bytes(self, obj: ObjectRecord, start: int, stop: int, *, of_stream: bool = True) -> Part:
         size = stop - start
         area = new_area(size)
         area[:size] = ramp(size, start)
@@ -99,7 +99,7 @@ class Bench:
         self.memory.publish(part, part.stop)
         self.memory.unpin(part)
         assert self.reader.on_part is not None
-        self.reader.on_part(obj, part, True)
+        self.reader.on_part(obj, part, of_stream)
         return part
 
     def ask(self, inode: int, offset: int, size: int, opcode: int = READ) -> bytes:
@@ -155,6 +155,14 @@ def test_files_of_a_part_are_answered_and_counted() -> None:
         b.fast.drain()
         assert b.reader.told == [(6, 4 * FILE + 18 * KIB, 15 * BLOCK + FILE)]
         assert b.fast.answered_reads == 6
+
+
+def test_of_what_fills_a_pack_every_small_file_is_answered() -> None:
+    with bench() as b:
+        b.show_bytes(PACK, 8 * BLOCK, 16 * BLOCK, of_stream=False)
+        for number in (8, 9):
+            b.ask(100 + number, 0, 256 * KIB)
+            assert b.answer() == ramp(FILE, number * BLOCK)
 
 
 def test_of_an_image_whole_pages_are_answered() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import trio
+import trio.testing
 
 from gridfs.cache.memory import MemoryCache
 from gridfs.cache.tiered import TieredCache
@@ -93,3 +94,14 @@ async def test_what_was_found_is_not_evicted_for_what_lacks_beside_it() -> None:
         await subject.read(5, 6)
         await subject.read(0, 2)  # block 0 takes the place of block 1, which was found already
         assert subject.nothing_is_under_way()
+
+
+@on_trio
+async def test_a_store_that_can_t_be_prepared_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: SimulatedStore) -> None:
+        raise RuntimeError("credentials were refreshed, but the refreshed credentials are still expired")
+
+    monkeypatch.setattr(SimulatedStore, "prepare", fail)
+    async with running() as subject:
+        await trio.testing.wait_all_tasks_blocked()
+        await subject.read(0, 1)

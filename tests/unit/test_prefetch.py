@@ -166,6 +166,12 @@ def test_among_random_reads_two_in_order_are_chance_and_three_a_stream() -> None
     assert (window.run.first, window.priority) == (503, Priority.WINDOW)
 
 
+def test_files_of_two_reads_each_are_no_streams() -> None:
+    subject = prefetcher()
+    wants = [read_on(subject, 1000 * number, 2, Outcome.MISS) for number in range(40)]
+    assert not any(wants[17:])
+
+
 def test_once_most_reads_are_in_order_again_two_are_a_stream() -> None:
     subject = prefetcher()
     for number in range(40):
@@ -177,8 +183,8 @@ def test_once_most_reads_are_in_order_again_two_are_a_stream() -> None:
 def test_reads_beside_streams_are_not_taken_for_random_ones() -> None:
     """The kernel reads ahead in several requests, which come in any order."""
     subject = prefetcher()
-    for start in range(0, 320, 8):
-        for block in reversed(range(start, start + 8)):
+    for start in range(0, 320, 4):
+        for block in reversed(range(start, start + 4)):
             subject.observe(block, block + 1, Outcome.HIT)
     assert len(read_on(subject, 99_000, 2, Outcome.MISS)) == 1
 
