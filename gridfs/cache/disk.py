@@ -3,7 +3,7 @@
     present        looks at the table of an open segment; opens the segment when asked for it first
     load_nowait    preadv(RWF_NOWAIT): 128 KiB out of the page cache without a thread
     load           the same in a thread, when the disk has to be waited for
-    keep           queues a part for writing; a full queue drops it, for a reader never waits for a write
+    keep           queues a part for writing (write_queue.py); a full queue drops it
     run            the writers and the evictor
 
 Whatever is wrong is a miss: a torn write or a flipped bit fails its checksum and is forgotten, a segment of another
@@ -18,11 +18,9 @@ import logging
 import mmap
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import NamedTuple
 
 import trio
 
@@ -32,7 +30,8 @@ from gridfs.cache.locality import file_system_of, is_network
 from gridfs.cache.memory import Part
 from gridfs.cache.segment import FORMAT_VERSION, Geometry, Mismatch, Segment, blocks_per_segment
 from gridfs.cache.space import Space
-from gridfs.config import MIB, PART_SIZE_BYTES, CacheSettings, ensure_private
+from gridfs.cache.write_queue import QUEUE_LIMIT_BYTES, Write, WriteQueue
+from gridfs.config import CacheSettings, ensure_private
 from gridfs.errors import Unsupported
 
 logger = logging.getLogger(__name__)
@@ -44,21 +43,6 @@ READERS = 64
 """Threads that wait for the disk: what an SSD answers at once, and more than windows and fills take together
 (read/background.py), so that a reader's turn comes. Not trio's shared 40, which others need."""
 
-WRITE_AFTER_S = 0.005
-"""Between taking a part and writing it: the reader's answer goes first. Two writers with parts of 8 MiB still write
-3 GB/s."""
-
-GATHER_S = 0.25
-BATCH_BYTES = PART_SIZE_BYTES
-"""Small parts wait until so many bytes of them have come, or so long, and are written in one turn of a thread: one of
-its own for each, in the midst of the next read, took a tenth of what 256 KiB read at random from a store take."""
-
-BATCH_PARTS = 128
-"""Each small object of a bucket has a file, which is open until all of its batch is written."""
-
-QUEUE_LIMIT_BYTES = 64 * MIB
-"""Parts waiting to be written; they are pinned in memory. A reader with a larger budget raises it (`limit_queue`)."""
-
 TABLE_FRESH_S = 1.0
 """A table that lacks a block is read again after this: another daemon may have written it."""
 
@@ -67,13 +51,6 @@ TOUCH_EVERY_S = 10.0
 
 LET_GO_EVERY_S = 30.0
 """How often the segments are closed that another daemon has evicted; until then they take their space."""
-
-
-class _Write(NamedTuple):
-    span: Span
-    part: Part
-    checksums: Sequence[int]
-    on_written: Callable[[], None]
 
 
 class DiskCache:
@@ -91,15 +68,7 @@ class DiskCache:
                 remedy="name one on a local disk with --cache-dir",
             )
         self._segments = OpenSegments(os.fspath(self.directory / str(FORMAT_VERSION)))
-        self._queue: deque[_Write] = deque()
-        self._queue_limit_bytes = queue_limit_bytes
-        self._queued_bytes = 0
-        """In the queue or being written."""
-        self._waiting_bytes = 0
-        """In the queue."""
-        self._drainers = 0
-        self._parked = trio.lowlevel.ParkingLot()
-        self._written = trio.lowlevel.ParkingLot()
+        self._queue = WriteQueue(queue_limit_bytes)
         self._reader_threads = trio.CapacityLimiter(READERS)
         self._writer_threads = trio.CapacityLimiter(WRITERS)
         self._space = Space(self.directory, settings.max_size_bytes, self._segments, self._writer_threads)
@@ -118,7 +87,7 @@ class DiskCache:
         if segment.table is None and not self._read_table(segment):
             return end - span.first  # to know it, a disk would have to be waited for: `load` does
         there = segment.present(span.first, end)
-        if not there and time.monotonic() - segment.table_read_s > TABLE_FRESH_S and self._read_table(segment):
+        if not there and self._read_stale_table(segment):
             there = segment.present(span.first, end)
         return there
 
@@ -129,8 +98,7 @@ class DiskCache:
         if segment.table is None and not self._read_table(segment):
             return span.size_bytes  # as `present` has it
         held_bytes = segment.held_bytes(span.first, span.stop)
-        is_stale = time.monotonic() - segment.table_read_s > TABLE_FRESH_S
-        if held_bytes < span.size_bytes and is_stale and self._read_table(segment):
+        if held_bytes < span.size_bytes and self._read_stale_table(segment):
             held_bytes = segment.held_bytes(span.first, span.stop)
         return held_bytes
 
@@ -162,32 +130,20 @@ class DiskCache:
         """Queues *part*; False when it is dropped. *on_written* is called when its buffer is no longer needed."""
         if self._off_reason is not None:
             return False
-        if self._queued_bytes + span.size_bytes > self._queue_limit_bytes:
+        taken = self._queue.take(Write(span, part, checksums, on_written))
+        if not taken:
             self._dropped_bytes += span.size_bytes
-            return False
-        self._queue.append(_Write(span, part, checksums, on_written))
-        self._queued_bytes += span.size_bytes
-        self._waiting_bytes += span.size_bytes
-        if len(self._queue) == 1 or self._has_batch:
-            self._parked.unpark()
-        return True
+        return taken
 
     def abandon(self, part: Part) -> bool:
         """Takes *part* out of the queue, if it is still there; its `on_written` is called."""
-        item = next((item for item in self._queue if item.part is part), None)
-        if item is None:
-            return False
-        self._queue.remove(item)
-        self._queued_bytes -= item.span.size_bytes
-        self._waiting_bytes -= item.span.size_bytes
-        self._dropped_bytes += item.span.size_bytes
-        item.on_written()
-        self._written.unpark_all()
-        return True
+        abandoned_bytes = self._queue.abandon(part)
+        self._dropped_bytes += abandoned_bytes
+        return abandoned_bytes > 0
 
     def limit_queue(self, size_bytes: int) -> None:
         """How much may wait to be written. Kept in memory, it is part of the reader's budget."""
-        self._queue_limit_bytes = size_bytes
+        self._queue.limit_bytes = size_bytes
 
     async def wait_until_measured(self) -> None:
         """Returns when `room_bytes` is known; until then it is 0."""
@@ -197,18 +153,11 @@ class DiskCache:
         """Returns when *size_bytes* more may be queued, or when the tier is off; a part larger than the queue needs
         none.
         """
-        while self._queue and self._queued_bytes + size_bytes > self._queue_limit_bytes and self._off_reason is None:
-            await self._written.park()
+        await self._queue.wait_for_room(size_bytes)
 
     async def drain(self) -> None:
         """Returns when everything that was taken has been written or dropped."""
-        self._drainers += 1
-        self._parked.unpark_all()
-        try:
-            while self._queued_bytes:
-                await self._written.park()
-        finally:
-            self._drainers -= 1
+        await self._queue.drain()
 
     def holds(self, part: Part) -> bool:
         """Whether all of *part* is known to have been written. Of a segment that is open no more, what was known."""
@@ -218,7 +167,7 @@ class DiskCache:
         return segment.present(part.first_block, part.stop_block) == part.stop_block - part.first_block
 
     def room_bytes(self) -> int:
-        return max(0, self._space.room_bytes - self._queued_bytes)
+        return max(0, self._space.room_bytes - self._queue.queued_bytes)
 
     def statistics(self) -> DiskStatistics:
         return DiskStatistics(
@@ -230,7 +179,7 @@ class DiskCache:
             read_bytes=self._read_bytes,
             written_bytes=self._written_bytes,
             dropped_bytes=self._dropped_bytes,
-            queued_bytes=self._queued_bytes,
+            queued_bytes=self._queue.queued_bytes,
             mismatches=self._mismatches,
             evicted_segments=self._space.evicted_segments,
         )
@@ -245,8 +194,8 @@ class DiskCache:
                 task_status.started()
         finally:
             with trio.CancelScope(shield=True):
-                while self._queue and self._waiting_bytes <= BATCH_BYTES:  # what gathered, and no backlog
-                    await self._write_some()
+                while batch := self._queue.rest():
+                    await self._write_batch(batch)
             self._segments.close()
 
     async def _watch_space(self) -> None:
@@ -262,38 +211,17 @@ class DiskCache:
 
     async def _write_queued(self) -> None:
         while True:
-            if not self._queue:
-                await self._parked.park()
-                continue
-            await trio.sleep(WRITE_AFTER_S)
-            with trio.move_on_after(GATHER_S):
-                while not self._has_batch and not self._drainers:
-                    await self._parked.park()
-            await self._write_some()
+            await self._write_batch(await self._queue.next_batch())
 
-    @property
-    def _has_batch(self) -> bool:
-        return self._waiting_bytes >= BATCH_BYTES or len(self._queue) >= BATCH_PARTS
-
-    async def _write_some(self) -> None:
-        """Writes the first parts of the queue: one batch."""
-        batch: list[_Write] = []
-        batch_bytes = 0
-        while self._queue and batch_bytes < BATCH_BYTES and len(batch) < BATCH_PARTS:
-            batch.append(self._queue.popleft())
-            batch_bytes += batch[-1].span.size_bytes
-        self._waiting_bytes -= batch_bytes
+    async def _write_batch(self, batch: Sequence[Write]) -> None:
         try:
             await self._write(batch)
         except OSError as error:
             self._turn_off(error)
         finally:
-            for item in batch:
-                self._queued_bytes -= item.span.size_bytes
-                item.on_written()
-            self._written.unpark_all()
+            self._queue.done(batch)
 
-    async def _write(self, batch: Sequence[_Write]) -> None:
+    async def _write(self, batch: Sequence[Write]) -> None:
         """Writes those of *batch* that fit, in one turn of a thread."""
         with ExitStack() as stack:
             jobs, parts = [], []
@@ -337,6 +265,10 @@ class DiskCache:
             return None
         return self._segment(span)
 
+    def _read_stale_table(self, segment: Segment) -> bool:
+        """Reads the table again if another daemon may have written what it lacks; whether it was read."""
+        return time.monotonic() - segment.table_read_s > TABLE_FRESH_S and self._read_table(segment)
+
     def _read_table(self, segment: Segment) -> bool:
         try:
             done = segment.read_table(nowait=True)
@@ -371,6 +303,7 @@ class DiskCache:
         if self._off_reason is not None:
             return
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        self._queue.is_closed = True
         self._off_reason = f"{'the disk is full' if full else 'the disk fails'}: {error}"
         logger.error("the disk cache in %s is turned off, %s", self.directory, self._off_reason)
 

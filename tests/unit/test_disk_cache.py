@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridfs.cache import disk, evict
+from gridfs.cache import evict, write_queue
 from gridfs.cache import segment as segment_module
 from gridfs.cache.base import Span
 from gridfs.cache.disk import DiskCache
@@ -252,6 +254,18 @@ def part_of(blocks: Span) -> Part:
     return part
 
 
+def keep(cache: DiskCache, blocks: Span, on_written: Callable[[], None] = lambda: None) -> bool:
+    return cache.keep(blocks, part_of(blocks), checksums_of(blocks), on_written)
+
+
+@asynccontextmanager
+async def running(cache: DiskCache) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cache.run)
+        yield
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.logs_warnings
 @on_trio
 async def test_a_disk_that_fails_turns_the_tier_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,83 +275,69 @@ async def test_a_disk_that_fails_turns_the_tier_off(tmp_path: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Segment, "write", full)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(cache.run)
+    async with running(cache):
         written = trio.Event()
-        assert cache.keep(span(0, 4), part_of(span(0, 4)), checksums_of(span(0, 4)), written.set)
+        assert keep(cache, span(0, 4), written.set)
         await written.wait()
         assert not cache.statistics().active
         assert "full" in (cache.statistics().reason or "")
-        assert not cache.keep(span(0, 4), part_of(span(0, 4)), checksums_of(span(0, 4)))
+        assert not keep(cache, span(0, 4))
         assert cache.present(span(0, 4)) == 0
-        nursery.cancel_scope.cancel()
 
 
 @on_trio
 async def test_small_parts_are_written_when_there_are_8_mib_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk, "GATHER_S", 3600)
+    monkeypatch.setattr(write_queue, "GATHER_S", 3600)
     cache = DiskCache(CacheSettings(tmp_path / "cache"))
-    async with trio.open_nursery() as nursery:
-        await nursery.start(cache.run)
+    async with running(cache):
         for block in range(63):
-            assert cache.keep(
-                span(block, block + 1), part_of(span(block, block + 1)), checksums_of(span(block, block + 1))
-            )
-        await trio.sleep(10 * disk.WRITE_AFTER_S)
+            assert keep(cache, span(block, block + 1))
+        await trio.sleep(10 * write_queue.WRITE_AFTER_S)
         assert cache.statistics().written_bytes == 0
         written = trio.Event()
-        assert cache.keep(span(63, 64), part_of(span(63, 64)), checksums_of(span(63, 64)), written.set)
+        assert keep(cache, span(63, 64), written.set)
         await written.wait()
         assert cache.present(span(0, 64)) == 64
-        nursery.cancel_scope.cancel()
 
 
 @on_trio
 async def test_or_as_many_as_may_be_open_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk, "GATHER_S", 3600)
-    monkeypatch.setattr(disk, "BATCH_PARTS", 3)
+    monkeypatch.setattr(write_queue, "GATHER_S", 3600)
+    monkeypatch.setattr(write_queue, "BATCH_PARTS", 3)
     cache = DiskCache(CacheSettings(tmp_path / "cache"))
-    async with trio.open_nursery() as nursery:
-        await nursery.start(cache.run)
+    async with running(cache):
         objects = [Span(f"{number:032x}", 5, BLOCK, 0, 1) for number in range(4)]
         for blocks in objects:
-            assert cache.keep(blocks, part_of(blocks), checksums_of(blocks))
+            assert keep(cache, blocks)
         while sum(map(cache.present, objects)) < 3:
             await trio.sleep(0.001)
         assert [cache.present(blocks) for blocks in objects] == [1, 1, 1, 0]
         assert cache.statistics().queued_bytes == 5
-        nursery.cancel_scope.cancel()
 
 
 @on_trio
 async def test_small_parts_do_not_wait_for_others_when_somebody_waits_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk, "GATHER_S", 3600)
+    monkeypatch.setattr(write_queue, "GATHER_S", 3600)
     cache = DiskCache(CacheSettings(tmp_path / "cache"))
-    async with trio.open_nursery() as nursery:
-        await nursery.start(cache.run)
+    async with running(cache):
         for block in (1, 2):
-            assert cache.keep(
-                span(block, block + 1), part_of(span(block, block + 1)), checksums_of(span(block, block + 1))
-            )
+            assert keep(cache, span(block, block + 1))
             await cache.drain()
             assert cache.present(span(block, block + 1)) == 1
-        nursery.cancel_scope.cancel()
 
 
 @on_trio
 async def test_small_parts_that_gathered_are_written_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk, "GATHER_S", 3600)
+    monkeypatch.setattr(write_queue, "GATHER_S", 3600)
     cache = DiskCache(CacheSettings(tmp_path / "cache"))
-    async with trio.open_nursery() as nursery:
-        await nursery.start(cache.run)
-        assert cache.keep(span(0, 2), part_of(span(0, 2)), checksums_of(span(0, 2)))
-        nursery.cancel_scope.cancel()
+    async with running(cache):
+        assert keep(cache, span(0, 2))
     later = DiskCache(CacheSettings(tmp_path / "cache"))
     found = await later.load(span(0, 2), checksums_of(span(0, 2)))
     assert found == data_of(span(0, 2))
@@ -346,8 +346,8 @@ async def test_small_parts_that_gathered_are_written_at_the_end(
 @on_trio
 async def test_a_full_queue_drops_and_never_blocks(tmp_path: Path) -> None:
     cache = DiskCache(CacheSettings(tmp_path / "cache"), queue_limit_bytes=3 * BLOCK)
-    assert cache.keep(span(0, 2), part_of(span(0, 2)), checksums_of(span(0, 2)))
-    assert not cache.keep(span(2, 4), part_of(span(2, 4)), checksums_of(span(2, 4)))
+    assert keep(cache, span(0, 2))
+    assert not keep(cache, span(2, 4))
     assert cache.statistics().dropped_bytes == 2 * BLOCK
     await trio.lowlevel.checkpoint()
 
@@ -355,23 +355,21 @@ async def test_a_full_queue_drops_and_never_blocks(tmp_path: Path) -> None:
 @on_trio
 async def test_the_cache_stays_within_its_limit(tmp_path: Path) -> None:
     cache = DiskCache(CacheSettings(tmp_path / "cache", max_size_bytes=2 * MIB))
-    async with trio.open_nursery() as nursery:
-        await nursery.start(cache.run)
+    async with running(cache):
         for number in range(20):
             blocks = Span(f"{number:032x}", 4 * BLOCK, BLOCK, 0, 4)
             done = trio.Event()
-            assert cache.keep(blocks, part_of(blocks), checksums_of(blocks), done.set)
+            assert keep(cache, blocks, done.set)
             await done.wait()
             assert sum(found.size_bytes for found in evict.walk(cache.directory)) <= 2 * MIB + 4 * KIB * 20
         assert cache.present(Span(f"{19:032x}", 4 * BLOCK, BLOCK, 0, 4)) == 4
         assert cache.present(Span(f"{0:032x}", 4 * BLOCK, BLOCK, 0, 4)) == 0
         assert cache.statistics().evicted_segments
-        nursery.cancel_scope.cancel()
 
 
 @on_trio
 async def test_a_cache_of_size_zero_is_off(tmp_path: Path) -> None:
     cache = DiskCache(CacheSettings(tmp_path / "cache", max_size_bytes=0))
     assert not cache.statistics().active
-    assert not cache.keep(span(0, 2), part_of(span(0, 2)), checksums_of(span(0, 2)))
+    assert not keep(cache, span(0, 2))
     await trio.lowlevel.checkpoint()

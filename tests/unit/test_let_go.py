@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gridfs.cache import disk, handles, tiered
+from gridfs.cache import handles, tiered, write_queue
 from gridfs.cache.tiered import TieredCache, open_cache
 from gridfs.config import KIB, MIB, CacheSettings
 from gridfs.create.pack import ALIGN_FRACTION
@@ -87,7 +87,7 @@ async def test_a_slow_disk_makes_only_what_is_unread_gather(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     """Of what was read out only so much waits for a disk that does not come on; what will be read is kept anyway."""
-    monkeypatch.setattr(disk, "WRITE_AFTER_S", 3600)
+    monkeypatch.setattr(write_queue, "WRITE_AFTER_S", 3600)
     monkeypatch.setattr(tiered, "LATE_BYTES", 4 * MIB)
     async with running(tmp_path) as (reader, cache, pack):
         for start in range(0, PACK, BLOCK):
