@@ -92,8 +92,9 @@ class Background:
                     job.ended.set()
 
     async def _fetch(self, obj: ObjectRecord, run: Run, want: Want) -> None:
-        size_bytes = area_bytes(self._fetcher.span(obj, run).size_bytes)
-        if want.priority is Priority.FILL and self._fetcher.is_on_disk(obj, run):
+        span = self._fetcher.span(obj, run)
+        size_bytes = area_bytes(span.size_bytes)
+        if want.priority is Priority.FILL and self._fetcher.is_on_disk(span):
             if not self._budget.has_room(size_bytes):
                 return
         elif want.priority is not Priority.WINDOW:

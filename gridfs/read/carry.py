@@ -14,6 +14,7 @@ import mmap
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from gridfs.cache.base import Span
 from gridfs.cache.buffers import POOLED_FROM_BYTES, area_bytes
 from gridfs.cache.memory import MemoryCache, Part
 from gridfs.cache.tiered import TieredCache
@@ -52,6 +53,10 @@ class Carrier:
         self._budget = budget
         self.counts: Counter[str] = Counter()
 
+    def is_on_disk(self, span: Span) -> bool:
+        """Whether the disk tier has all of *span*, which lies in one part, as far as is known."""
+        return self._cache.present(span) == span.stop - span.first
+
     def _begin(self, flight: Flight) -> None:
         """Has the store begin with what `_bring` will ask it for."""
         key, byte_range, etag = self._where(flight)
@@ -66,7 +71,7 @@ class Carrier:
         span, run = flight.span, flight.run
         self._cache.release_spent()
         flight.expected = self._layout.checksums(flight.obj.number, run.first, run.stop)
-        if not flight.is_begun and self._cache.present(span) == run.block_count:
+        if not flight.is_begun and self.is_on_disk(span):
             area = self._memory.pool.take(span.size_bytes) if span.size_bytes >= POOLED_FROM_BYTES else None
             data = await self._cache.load(span, flight.expected, area)
             if data is not None:

@@ -111,30 +111,23 @@ class Fetcher(Carrier):
     def absent(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
         """What of *run* is neither in memory nor on its way nor, as far as is known, on disk; small gaps are closed."""
         held: Run | None = None
-        for gap in lacking(run, lambda block: self.known(obj, block)):
-            for cut, is_on_disk in self._cuts(obj, gap):
-                if is_on_disk:
-                    continue
-                if held is not None and cut.first - held.stop > GAP_BLOCKS:
-                    yield held
-                    held = None
-                held = cut if held is None else Run(held.first, cut.stop)
+        for cut, is_on_disk in self._lacking_cuts(obj, run):
+            if is_on_disk:
+                continue
+            if held is not None and cut.first - held.stop > GAP_BLOCKS:
+                yield held
+                held = None
+            held = cut if held is None else Run(held.first, cut.stop)
         if held is not None:
             yield held
 
     def only_on_disk(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
         """What of *run* is on disk, and neither in memory nor on its way."""
-        for gap in lacking(run, lambda block: self.known(obj, block)):
-            yield from (cut for cut, is_on_disk in self._cuts(obj, gap) if is_on_disk)
-
-    def is_on_disk(self, obj: ObjectRecord, run: Run) -> bool:
-        """Whether the disk tier has all of *run*, which lies in one part, as far as is known."""
-        return self._cache.present(self.span(obj, run)) == run.block_count
+        return (cut for cut, is_on_disk in self._lacking_cuts(obj, run) if is_on_disk)
 
     def not_in_memory(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
         """What of *run* is neither in memory nor on its way; what is on disk apart from what is not."""
-        for gap in lacking(run, lambda block: self.known(obj, block)):
-            yield from (cut for cut, _ in self._cuts(obj, gap))
+        return (cut for cut, _ in self._lacking_cuts(obj, run))
 
     def takeable(self, obj: ObjectRecord, run: Run) -> Run | None:
         """What of *run* a background flight may fetch now: from its first lacking block to one on its way."""
@@ -232,11 +225,13 @@ class Fetcher(Carrier):
         whole = next(lacking(Run(run.first, end), lambda block: self.known(obj, block)), run)
         wide, is_on_disk = next(iter(self._cuts(obj, whole)), (run, is_on_disk))
         size_bytes = area_bytes(self.span(obj, wide).size_bytes)
-        if wide.stop <= run.stop or (is_on_disk and not self._budget.has_room(size_bytes)):
-            return self._start(obj, run, is_on_disk=is_on_disk)
-        if not self._budget.reserve_nowait(size_bytes, background=True):
-            return self._start(obj, run, is_on_disk=is_on_disk)
-        return self._start(obj, wide, asked=run, reserved=True, is_on_disk=is_on_disk)
+        if (
+            wide.stop > run.stop
+            and (not is_on_disk or self._budget.has_room(size_bytes))
+            and self._budget.reserve_nowait(size_bytes, background=True)
+        ):
+            return self._start(obj, wide, asked=run, reserved=True, is_on_disk=is_on_disk)
+        return self._start(obj, run, is_on_disk=is_on_disk)
 
     def survey(self, obj: ObjectRecord, run: Run) -> Iterator[tuple[Run, Part | Flight | None]]:
         """Cuts *run* by where its blocks are: a part in memory, a flight, or nowhere."""
@@ -252,6 +247,11 @@ class Fetcher(Carrier):
             current = source
         if run.stop > first:
             yield Run(first, run.stop), current
+
+    def _lacking_cuts(self, obj: ObjectRecord, run: Run) -> Iterator[tuple[Run, bool]]:
+        """As `_cuts`, of what of *run* is neither in memory nor on its way."""
+        for gap in lacking(run, lambda block: self.known(obj, block)):
+            yield from self._cuts(obj, gap)
 
     def _cuts(self, obj: ObjectRecord, run: Run) -> Iterator[tuple[Run, bool]]:
         """Parts of a lacking run, those that the disk tier has apart from those that it has not; whether it has it."""

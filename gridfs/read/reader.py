@@ -175,7 +175,7 @@ class Reader:
                 self._count_read(source, high - low, high)
                 views.append(source.view(low, high))
                 continue
-            if self._cache.present(span) < piece.block_count:
+            if not self._fetcher.is_on_disk(span):
                 return None
             data = self._cache.load_nowait(span, self._layout.checksums(obj.number, piece.first, piece.stop))
             if data is None:
@@ -249,14 +249,15 @@ class Reader:
             return
         if self._blocks.get((part.identity, part.first_block)) is not part:
             return  # it was evicted as soon as it could be
+        whole = ByteRange(part.start, part.stop)
         is_fill = flight.priority is Priority.FILL or flight.run != flight.asked
         if part.size_bytes >= LARGE_FROM_BYTES:
             if self.file_bytes_in is not None:
-                part.count_files(self.file_bytes_in(flight.obj.number, ByteRange(part.start, part.stop)))
+                part.count_files(self.file_bytes_in(flight.obj.number, whole))
             if self.on_part is not None:
                 self.on_part(flight.obj, part, not is_fill)
         if self.on_ahead is not None and (is_fill or flight.priority is Priority.WINDOW):
-            self.on_ahead(flight.obj, ByteRange(part.start, part.stop), not is_fill)
+            self.on_ahead(flight.obj, whole, not is_fill)
 
     def count_shown(self, part: Part, reads: int, size_bytes: int, stop: int) -> None:
         """Somebody to whom *part* was shown has answered that many reads from it, the last of which ended at *stop*.

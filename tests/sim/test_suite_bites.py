@@ -75,7 +75,7 @@ class Shifted(Fetcher):
     """Answers with the piece before the one that was asked for."""
 
     async def collect(self, obj: ObjectRecord, run: Run) -> list[Piece]:
-        before = Run(max(0, run.first - 1), run.stop - 1) if run.first else run
+        before = Run(run.first - 1, run.stop - 1) if run.first else run
         pieces = await super().collect(obj, before)
         return [Piece(_Relabelled(piece), run, piece.guard) for piece in pieces[:1]] if run.first else pieces  # type: ignore[arg-type]
 
