@@ -85,8 +85,8 @@ def shuffled(bench: Bench) -> None:
 
 
 def _second(bench: Bench, name: str, root: Path, dataset: Dataset, files: Sequence[File]) -> None:
-    """(d): what the first epoch has read, again, in another order; three times, since it is short."""
-    for _ in range(bench.scale.slow_rounds + 1):
+    """(d): what the first epoch has read, again, in another order."""
+    for _ in range(bench.scale.again_passes):
         with bench.attempt("d", "rgw", name) as add:
             again = list(reversed(files))
             add_rate(
