@@ -27,7 +27,7 @@ from gridfs.errors import AccessDenied, InvalidInput, NotFound, SourceProblem
 from gridfs.model import Kind, Problem
 
 _STAMP = struct.Struct("<qqqQ")
-_LINK = struct.Struct("<QQ")
+_DEVICE = struct.Struct("<Q")
 _SPECIAL = {stat.S_IFSOCK: "socket", stat.S_IFIFO: "fifo", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 _READ_ALL = 0o444
 """Then nobody needs to be asked; an ACL that says otherwise shows when the file is read."""
@@ -256,11 +256,12 @@ def _stamp(status: os.stat_result) -> bytes:
 
 
 def _file(path: bytes, status: os.stat_result, locator: bytes) -> Found:
-    same_as = _LINK.pack(status.st_dev, status.st_ino) if status.st_nlink > 1 else None
+    stamp = _stamp(status)
+    # With the stamp: names of one file that were seen before and after a change of it have not one content.
+    same_as = _DEVICE.pack(status.st_dev) + stamp if status.st_nlink > 1 else None
     return Found(
-        path, Kind.FILE, stat.S_IMODE(status.st_mode), status.st_size, status.st_mtime_ns, None,
-        _stamp(status), locator, same_as,
-    )  # fmt: skip
+        path, Kind.FILE, stat.S_IMODE(status.st_mode), status.st_size, status.st_mtime_ns, None, stamp, locator, same_as
+    )
 
 
 def _read_one(beneath: Beneath, file: Found, start: int, destination: memoryview) -> Reading:

@@ -20,12 +20,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from gridfs.create.journal_found import FoundWriter
 from gridfs.create.journal_schema import (
     BASE,
     DURABLE,
     INDEX_CONTENTS,
+    NAMES_OF,
     PENDING,
     ROWS,
     SCHEMA,
@@ -142,7 +144,14 @@ class Journal:
 
     def update(self, found: Found) -> None:
         """A file is another generation than the scan has seen."""
-        self.add(found._replace(same_as=None))
+        self.add(found)
+
+    def names_of(self, found: Found) -> list[Found]:
+        """*found*, and the other names of the same generation of it: hard links."""
+        if found.same_as is None:
+            return [found]
+        rows = self._connection.execute(NAMES_OF, (found.same_as,))
+        return [_found(row) for row in rows.fetchall()]
 
     # What is to be read, and what has been
 
@@ -153,8 +162,7 @@ class Journal:
         """
         after: tuple[bytes, bytes] = (b"", b"")
         while page := self._connection.execute(UNREAD, (*after, _PAGE_ROWS)).fetchall():
-            for directory, name, kind, *rest in page:
-                yield Found(path_of(directory, name), Kind(kind), *rest)
+            yield from map(_found, page)
             after = page[-1][:2]
 
     def totals(self, have_content: bool) -> SourceTotals:
@@ -176,16 +184,12 @@ class Journal:
             "UPDATE found SET content = ? WHERE directory = ? AND name = ?", (content, *place_of(path))
         )
 
-    def share_hard_links(self) -> list[bytes]:
-        """Gives hard links the content of the one that was read; paths of files that still have none."""
+    def share_hard_links(self) -> None:
+        """Gives hard links the content of the one that was read."""
         self._connection.execute(
             "UPDATE found SET content = (SELECT other.content FROM found AS other WHERE other.same_as = found.same_as"
             " AND other.content IS NOT NULL LIMIT 1) WHERE same_as IS NOT NULL AND content IS NULL AND size > 0"
         )
-        missing = self._connection.execute(
-            "SELECT directory, name FROM found WHERE kind = 2 AND size > 0 AND content IS NULL"
-        )
-        return [path_of(*row) for row in missing]
 
     def index_contents(self) -> None:
         """To be called before `find_content` and `knows_size`, which are slow without it."""
@@ -314,3 +318,9 @@ class Journal:
 
     def _report_clash(self, path: bytes) -> None:
         self.add_problem(Problem("shadowed", path, "a directory has the same name and is what the version has"))
+
+
+def _found(row: tuple[Any, ...]) -> Found:
+    """Of the columns of FOUND."""
+    directory, name, kind, *rest = row
+    return Found(path_of(directory, name), Kind(kind), *rest)

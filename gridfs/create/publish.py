@@ -10,6 +10,7 @@ is 2 x 64 + 16 + 64 MiB above the 80 MiB of the interpreter and its modules, wit
 Content that the journal knows already (the same bytes elsewhere in this version, in the one before, or read before a
 kill) is not sent again. A file that is another generation than the scan saw is looked at again and read once more, at
 most ATTEMPTS times; one that can't be read ends the creation before anything is committed, or is left out and reported.
+Of hard links the first name is read for all; when it is given up, the next.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Publisher:
         self._settings = settings
         self._progress = progress
         self._one_large = trio.CapacityLimiter(1)
-        self._again: list[Found] = []
+        self._changed: list[Found] = []
         self._done_files = 0
         self._done_bytes = 0
         self.sent_bytes = 0
@@ -71,15 +72,18 @@ class Publisher:
     async def run(self) -> None:
         """Returns when all is durable but for the store's final sync. Raises SourceProblem, StoreUnavailable, ..."""
         await trio.to_thread.run_sync(self._journal.index_contents)
-        await self._pass(self._journal.unread())
-        for attempt in range(2, ATTEMPTS + 1):
-            again, self._again = self._again, []
-            if refreshed := [file for old in again if (file := await self._refresh(old, attempt)) is not None]:
-                await self._pass(refreshed)
-        for file in self._again:
-            self._give_up(file, f"it changed during each of {ATTEMPTS} readings")
-        for path in self._journal.share_hard_links():
-            self._journal.drop(path, Problem("unreadable", path, "another name of it could not be read"))
+        attempt = 1
+        while next(self._journal.unread(), None) is not None:
+            await self._pass(self._journal.unread())
+            changed, self._changed = self._changed, []
+            if changed:
+                attempt += 1
+            for file in changed:
+                if attempt > ATTEMPTS:
+                    self._give_up(file, f"it changed during each of {ATTEMPTS} readings")
+                else:
+                    await self._refresh(file, attempt)
+            self._journal.share_hard_links()
         self._journal.commit()
 
     async def _pass(self, files: Iterable[Found]) -> None:
@@ -189,19 +193,20 @@ class Publisher:
 
     def _not_read(self, file: Found, reading: Reading) -> None:
         if reading.outcome is Outcome.CHANGED:
-            self._again.append(file)
+            self._changed.append(file)
         else:
             self._give_up(file, reading.detail)
 
-    async def _refresh(self, old: Found, attempt: int) -> Found | None:
-        """The file as it is now; None when it is empty (and so needs no reading) or was given up."""
-        file = await self._source.look_again(old)
-        if file is None:
-            self._give_up(old, "it is gone")
-            return None
-        self._journal.update(file)
-        self._journal.add_problem(Problem("changed", file.path, f"while it was read; read again (attempt {attempt})"))
-        return file if file.size else None
+    async def _refresh(self, changed: Found, attempt: int) -> None:
+        """Has the file read again as it is now, by whichever of its names are still there."""
+        for name in self._journal.names_of(changed):
+            file = await self._source.look_again(name)
+            if file is None:
+                self._give_up(name, "it is gone")
+                continue
+            self._journal.update(file)
+            cause = f"while it was read; read again (attempt {attempt})"
+            self._journal.add_problem(Problem("changed", file.path, cause))
 
     def _give_up(self, file: Found, cause: str) -> None:
         if not self._settings.skip_unreadable:

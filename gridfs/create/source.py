@@ -42,7 +42,8 @@ class Found(NamedTuple):
     locator: bytes = b""
     """What the source needs to find the content again (a bucket: the key); opaque to everyone else."""
     same_as: bytes | None = None
-    """Files of equal, non-empty `same_as` are one content (a folder's hard links: device and inode): stored once."""
+    """Files of equal, non-empty `same_as` are one content (a folder's hard links: device, inode and generation), which
+    is stored once."""
     etag: str | None = None
     """No-copy: the ETag that every later read must match."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import trio
 
 from gridfs.catalog import Catalog
+from gridfs.create import folder as folder_module
 from gridfs.create.source import Found, Outcome
 from gridfs.create.workplace import incomplete
 from gridfs.errors import InvalidInput, NotFound, SourceProblem, StoreUnavailable
@@ -71,6 +73,69 @@ async def test_hard_links_are_read_once(place: Place, tamper: Callable[..., list
     await place.create()
     assert made[0].read_paths == [b"a"]
     assert (await place.tree()).nodes == folder_tree(place.folder)
+
+
+@on_trio
+@pytest.mark.parametrize("first_scanned", ["a", "z"])
+async def test_hard_links_that_were_scanned_before_and_after_a_change(
+    place: Place, monkeypatch: pytest.MonkeyPatch, first_scanned: str
+) -> None:
+    place.fill({"a/one": ramp(9000), "b": ramp(100), "z/two": b""})
+    (place.folder / "z/two").unlink()
+    os.link(place.folder / "a/one", place.folder / "z/two")
+    scan = folder_module._Scan._directory
+
+    def scan_and_change(self: folder_module._Scan, path: bytes) -> None:
+        scan(self, path)
+        if not path:
+            self._pending.sort(reverse=first_scanned == "a")
+        elif path == os.fsencode(first_scanned):
+            (place.folder / "a/one").write_bytes(ramp(1000))
+
+    monkeypatch.setattr(folder_module._Scan, "_directory", scan_and_change)
+    await place.create()
+    assert (await place.tree()).nodes == folder_tree(place.folder)
+
+
+@on_trio
+async def test_hard_links_to_a_file_that_changes_while_it_is_read(
+    place: Place, tamper: Callable[..., list[Tampered]]
+) -> None:
+    place.fill({"a": ramp(5000)})
+    names = ["m", "y", "z"]
+    for name in names:
+        os.link(place.folder / "a", place.folder / name)
+    changes = [b"a"]
+
+    def grow(file: Found) -> None:
+        if file.path in changes:
+            changes.remove(file.path)
+            with open(place.folder / "a", "ab") as log:
+                log.write(b"more")
+
+    made = tamper(grow)
+    await place.create()
+    tree = await place.tree()
+    assert tree.nodes == folder_tree(place.folder)
+    assert tree.reasons() == {"changed": [b"a", b"m", b"y", b"z"]}
+    assert made[0].read_paths == [b"a", b"a"]
+
+
+@on_trio
+async def test_a_hard_link_that_goes_does_not_take_the_other_names_along(
+    place: Place, tamper: Callable[..., list[Tampered]]
+) -> None:
+    place.fill({"a": ramp(5000)})
+    names = [b"m", b"y", b"z"]
+    for name in names:
+        os.link(place.folder / "a", place.folder / os.fsdecode(name))
+    tamper(lambda file: os.unlink(place.folder / "a") if (place.folder / "a").exists() else None)
+    await place.create(skip_unreadable=True)
+    tree = await place.tree()
+    assert {path: node.content for path, node in tree.nodes.items() if path} == dict.fromkeys(
+        names, sha256(ramp(5000)).digest()
+    )
+    assert tree.reasons() == {"unreadable": [b"a"], "changed": names}
 
 
 @on_trio

@@ -183,7 +183,9 @@ def test_hard_links_are_read_once_and_share(journal: Journal) -> None:
     journal.end_scan()
     assert [found.path for found in journal.unread()] == [b"a", b"d"]
     store(journal, 1, file(b"a"))
-    assert journal.share_hard_links() == [b"d"]
+    assert [found.path for found in journal.names_of(file(b"b", same_as=b"inode 1"))] == [b"a", b"b", b"c"]
+    journal.share_hard_links()
+    assert [found.path for found in journal.unread()] == [b"d"]
     assert len({row.content for row in journal.rows()} - {None}) == 1
 
 
