@@ -54,6 +54,10 @@ class AccessDenied(GridfsError):
     errno = errno.EACCES
 
 
+class CredentialsRefused(AccessDenied):
+    """The credentials are wrong or have expired: they open nothing else of the same store either."""
+
+
 class SourceProblem(GridfsError):
     """The source can't be taken as it is: unreadable, changing while it is read, a damaged archive."""
 

@@ -19,7 +19,7 @@ import trio
 from gridfs.create.bucket_keys import KeyMapping, Selection, file_of
 from gridfs.create.groups import single_error
 from gridfs.create.source import Found, Listing, Outcome, Reading, Wanted
-from gridfs.errors import AccessDenied, ObjectChanged, ObjectMissing
+from gridfs.errors import AccessDenied, CredentialsRefused, ObjectChanged, ObjectMissing
 from gridfs.model import ByteRange, Kind, Problem, SourceBucket, range_within
 from gridfs.store.base import ObjectHead, ObjectStore, ignore
 from gridfs.store.listing import list_in_parallel
@@ -128,6 +128,8 @@ class BucketSource:
             return Reading(Outcome.CHANGED, "another object has its key now")
         except ObjectMissing:
             return Reading(Outcome.UNREADABLE, "it is gone")
+        except CredentialsRefused:
+            raise  # not this object's fault: the next ones would all be left out
         except AccessDenied as error:
             return Reading(Outcome.UNREADABLE, str(error))
         return reading

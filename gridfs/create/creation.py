@@ -11,7 +11,7 @@ request goes on with both, and garbage collection takes the objects otherwise.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +35,7 @@ from gridfs.create.progress import Progress
 from gridfs.create.protection import Protection, forget_what_is_gone, protected
 from gridfs.create.publish import Publisher, PublishSettings
 from gridfs.create.request import CreateRequest, SourceKind
-from gridfs.create.reuse import learn, take_over
+from gridfs.create.reuse import learn, leave_to_repack
 from gridfs.create.source import Source, SourceTotals, StreamedSource
 from gridfs.create.workplace import claimed, discard
 from gridfs.errors import GridfsError, InvalidInput, SourceProblem
@@ -121,7 +121,7 @@ async def _create(
         finally:
             journal.close()
         discard(directory)
-    return replace(result, notes=notes)
+    return replace(result, notes=notes + result.notes)
 
 
 class _Creation:
@@ -145,6 +145,7 @@ class _Creation:
         self._progress = progress
         self._cache = cache
         self._settings = settings
+        self._notes: tuple[str, ...] = ()
 
     async def run(self) -> CreateResult:
         await self._store.verify_create_only()
@@ -152,7 +153,7 @@ class _Creation:
             return await self._run(protection)
 
     async def _run(self, protection: Protection) -> CreateResult:
-        await forget_what_is_gone(self._catalog, self._journal, self._settings.key_of)
+        await self._forget_what_is_gone(self._journal.durable_objects())
         if isinstance(self._source, StreamedSource):
             return await self._arrive(self._source, protection)
         self._progress.on_phase("scanning")
@@ -168,8 +169,8 @@ class _Creation:
             return await self._finish(protection, sent_bytes=0, reused=SourceTotals(0, 0))
         async with self._base_manifest(protection.base) as manifest:
             if manifest is not None:
-                by_path = not self._request.checksum
-                await trio.to_thread.run_sync(partial(take_over, self._journal, manifest, by_path=by_path))
+                await self._learn(manifest, protection.base, by_path=self._trusts(protection.base))
+                await trio.to_thread.run_sync(leave_to_repack, self._journal)
         unread = await trio.to_thread.run_sync(self._journal.totals, False)
         reused = await trio.to_thread.run_sync(self._journal.totals, True)
         self._progress.on_total(unread.files, unread.total_bytes)
@@ -179,13 +180,13 @@ class _Creation:
         return await self._finish(protection, publisher.sent_bytes, reused)
 
     async def _arrive(self, source: StreamedSource, protection: Protection) -> CreateResult:
-        journal, by_path = self._journal, not self._request.checksum
+        journal = self._journal
         async with self._base_manifest(protection.base) as manifest:
             if manifest is not None:
-                await trio.to_thread.run_sync(partial(learn, journal, manifest, by_path=False))
+                await self._learn(manifest, protection.base, by_path=False)
             self._progress.on_phase("reading")
             journal.begin_scan()
-            expected = Expected(journal, manifest if by_path else None)
+            expected = Expected(journal, manifest if self._trusts(protection.base) else None)
             arriving = Arriving(journal, self._store, self._settings, self._progress, expected)
             await arriving.run(source)
         await trio.to_thread.run_sync(journal.end_scan)
@@ -196,12 +197,29 @@ class _Creation:
         reused = SourceTotals(arriving.reused_files, arriving.reused_bytes)
         return await self._finish(protection, arriving.sent_bytes, reused)
 
+    def _trusts(self, base: Version | None) -> bool:
+        """Whether a file of the same path, size and mtime in *base* is the same file."""
+        return base is not None and base.source == self._source.label and not self._request.checksum
+
+    async def _learn(self, manifest: Manifest, base: Version | None, *, by_path: bool) -> None:
+        await trio.to_thread.run_sync(partial(learn, self._journal, manifest, by_path=by_path))
+        lost = await self._forget_what_is_gone(self._journal.base_objects())
+        if lost and base is not None:
+            label = f"{base.name}@{base.version}"
+            self._notes += (
+                f"{lost} of the objects of {label} are gone from the store or were cut short: what they held and the"
+                f" source still has is stored anew; {label} stays damaged (grid datastore verify {label})",
+            )
+
+    async def _forget_what_is_gone(self, objects: Sequence[tuple[int, str, int]]) -> int:
+        return await forget_what_is_gone(self._store, self._journal, self._settings.key_of, objects)
+
     async def _finish(self, protection: Protection, sent_bytes: int, reused: SourceTotals) -> CreateResult:
         self._progress.on_phase("writing the manifest")
         await self._store.sync()
         version = await self._commit(protection.lease)
         problems = tuple(ProblemCount(*row) for row in self._journal.problem_counts())
-        return CreateResult(version, sent_bytes, reused.files, reused.total_bytes, problems)
+        return CreateResult(version, sent_bytes, reused.files, reused.total_bytes, problems, self._notes)
 
     @asynccontextmanager
     async def _base_manifest(self, base: Version | None) -> AsyncIterator[Manifest | None]:

@@ -276,13 +276,16 @@ class Journal:
                 ],
             )
 
-    def base_object_sizes(self) -> dict[int, int]:
-        """Sizes of the objects of the version before."""
-        return dict(self._connection.execute("SELECT number, size FROM object WHERE state = ?", (BASE,)).fetchall())
-
     def durable_objects(self) -> list[tuple[int, str, int]]:
         """Number, key and size of what this creation has put."""
-        return self._connection.execute("SELECT number, key, size FROM object WHERE state = ?", (DURABLE,)).fetchall()
+        return self._objects(DURABLE)
+
+    def base_objects(self) -> list[tuple[int, str, int]]:
+        """The same of what the version before holds, but for what this creation has put itself."""
+        return self._objects(BASE)
+
+    def _objects(self, state: int) -> list[tuple[int, str, int]]:
+        return self._connection.execute("SELECT number, key, size FROM object WHERE state = ?", (state,)).fetchall()
 
     def forget_contents_of(self, objects: Collection[int]) -> None:
         """No file has its content in these objects any more, and no file will be given it."""

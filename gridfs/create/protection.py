@@ -2,12 +2,13 @@
 
 The order is that of catalog_lease.py: first the lease, then the look at what can be reused. What an earlier run of the
 same creation has put is asked for by size: garbage collection may have taken it since, and a power cut may have
-shortened it.
+shortened it. So is what the version before holds: a store may have lost it, and a new version that names it too would
+be as damaged, though the source is here.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from gridfs.create.groups import single_error
 from gridfs.create.journal import Journal
 from gridfs.errors import GridfsError, NotFound, ObjectMissing
 from gridfs.model import Version, VersionSpec
+from gridfs.store.base import ObjectStore
 
 _RELEASE_TIMEOUT_S = 5.0
 """Of a creation that failed: a lease that is not given back expires by itself."""
@@ -58,19 +60,24 @@ async def protected(catalog: Catalog, name: str, journal: Journal) -> AsyncItera
                 pass
 
 
-async def forget_what_is_gone(catalog: Catalog, journal: Journal, key_of: Callable[[str], str]) -> None:
-    """Asks the store for every object that an earlier run has put; what is gone will be read and put again."""
+async def forget_what_is_gone(
+    store: ObjectStore, journal: Journal, key_of: Callable[[str], str], objects: Sequence[tuple[int, str, int]]
+) -> int:
+    """Asks *store* for each of *objects* (`journal.durable_objects` or `base_objects`); what is gone, or of another
+    size, will be read and put again. How many were.
+    """
 
     async def is_there(stored: tuple[int, str, int]) -> bool:
         _, key, size_bytes = stored
         try:
-            return (await catalog.store.head(key_of(key))).size_bytes == size_bytes
+            return (await store.head(key_of(key))).size_bytes == size_bytes
         except ObjectMissing:
             return False
 
-    objects = journal.durable_objects()
     found = await in_parallel(is_there, objects)
-    journal.forget_objects([number for (number, _, _), there in zip(objects, found, strict=True) if not there])
+    gone = [number for (number, _, _), there in zip(objects, found, strict=True) if not there]
+    await trio.to_thread.run_sync(journal.forget_objects, gone)
+    return len(gone)
 
 
 async def _latest(catalog: Catalog, name: str) -> Version | None:

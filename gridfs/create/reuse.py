@@ -1,7 +1,8 @@
 """What a version takes over from the one before it, and what it packs anew so that reading stays fast.
 
-A file of the same path, size and mtime is taken over unread; any other file is read, and not sent again if the version
-before holds the same content. Both cost nothing but locality, so a pack is packed anew when
+A file of the same path, size and mtime is taken over unread if both versions are of one source (in another, the same
+three mean little: what an archive was unpacked to has one date for all); any other file is read, and not sent again if
+the version before holds the same content. Both cost nothing but locality, so a pack is packed anew when
 
 1. less than half of it is still live: a reader that fills whole packs would fetch more dead bytes than live ones, and
    the store would keep them;
@@ -13,7 +14,7 @@ those of the old packs; to the prefetcher such a reader is two streams, each in 
 packs cost 7 %, sixteen 29 %; the ninth version after the last repacking packs the thin ones together, which makes two
 streams of all. So a byte is sent again once in eight versions (docs/decisions/repacking.md).
 
-Pure but for `take_over`, which moves rows from the manifest to the journal.
+Pure but for `learn`, which moves rows from the manifest to the journal, and `leave_to_repack`.
 """
 
 from __future__ import annotations
@@ -93,24 +94,11 @@ def interleaved(stretches: Iterable[tuple[int, int]]) -> int:
     return deepest
 
 
-def take_over(journal: Journal, manifest: Manifest, *, by_path: bool) -> None:
+def learn(journal: Journal, manifest: Manifest, *, by_path: bool) -> None:
     """Makes the content of *manifest* known to the journal; *by_path*: and gives it to files that look unchanged.
 
-    What is to be packed anew is given to nobody. To be called after a scan, in one thread.
+    To be called in one thread.
     """
-    learn(journal, manifest, by_path=by_path)
-    sizes = journal.base_object_sizes()
-    extents = (
-        (position, row.object, row.offset, row.size)
-        for position, row in enumerate(journal.rows())
-        if row.object is not None and row.offset is not None
-    )
-    journal.forget_contents_of(to_repack(measure(extents, sizes)))
-    journal.commit()
-
-
-def learn(journal: Journal, manifest: Manifest, *, by_path: bool) -> None:
-    """The part of `take_over` that decides nothing: all that a source that can't be read again can do."""
     block_size = manifest.info.block_size_bytes
     numbers: dict[int, int] = {}  # of the manifest's object -> of the journal's
     batch: list[BaseFile] = []
@@ -128,6 +116,18 @@ def learn(journal: Journal, manifest: Manifest, *, by_path: bool) -> None:
             journal.add_base_files(batch, by_path=by_path)
             batch.clear()
     journal.add_base_files(batch, by_path=by_path)
+    journal.commit()
+
+
+def leave_to_repack(journal: Journal) -> None:
+    """Takes what is to be packed anew from the files that were given it. After `learn` and a scan, in one thread."""
+    sizes = {number: size for number, _, size in journal.base_objects()}
+    extents = (
+        (position, row.object, row.offset, row.size)
+        for position, row in enumerate(journal.rows())
+        if row.object is not None and row.offset is not None
+    )
+    journal.forget_contents_of(to_repack(measure(extents, sizes)))
     journal.commit()
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gridfs.errors import (
     AccessDenied,
+    CredentialsRefused,
     GridfsError,
     NotFound,
     ObjectChanged,
@@ -92,11 +93,12 @@ def error_of(answer: Answer, *, where: str, key: str | None) -> GridfsError:
     if code == "InvalidObjectState":
         return AccessDenied(f"{what} is archived (Glacier)", remedy="restore it in S3 first")
     if code == "RequestTimeTooSkewed":
-        return AccessDenied(f"{what}: {answer.said}", remedy="set this machine's clock")
+        return CredentialsRefused(f"{what}: {answer.said}", remedy="set this machine's clock")
     if code in ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"):
-        return AccessDenied(f"{what}: the credentials have expired", remedy="get new ones (`aws sso login`, ...)")
+        return CredentialsRefused(f"{what}: the credentials have expired", remedy="get new ones (`aws sso login`, ...)")
     if code in _WRONG_CREDENTIALS or status == 401:
-        return AccessDenied(f"{what}: {answer.said}", remedy="check the credentials: --profile, or the AWS_* variables")
+        remedy = "check the credentials: --profile, or the AWS_* variables"
+        return CredentialsRefused(f"{what}: {answer.said}", remedy=remedy)
     if code in _WRONG_REGION or status in (301, 307):
         return StoreRefused(f"{what} is in another region ({answer.said})", remedy="name it by --region")
     if status == 403:

@@ -17,7 +17,15 @@ from gridfs.create.creation import CreateResult, create_datastore
 from gridfs.create.preview import preview
 from gridfs.create.progress import Silent
 from gridfs.create.request import CreateRequest
-from gridfs.errors import AccessDenied, GridfsError, NotFound, SourceProblem, StoreRefused, StoreUnavailable
+from gridfs.errors import (
+    AccessDenied,
+    CredentialsRefused,
+    GridfsError,
+    NotFound,
+    SourceProblem,
+    StoreRefused,
+    StoreUnavailable,
+)
 from gridfs.manifest.reader import Manifest
 from gridfs.model import Kind, Mode, VersionSpec
 from gridfs.store.directory import DirectoryStore
@@ -230,6 +238,8 @@ class Server:
         self.needs_payer = False
         self.may_list = True
         self.may_get = True
+        self.refusals: dict[str, Reply] = {}
+        """Of GETs, by key."""
         self.failures: list[Reply] = []
         self.bodies = dict(CONTENT)
         self.page_size = 1000
@@ -254,6 +264,8 @@ class Server:
         about = {"ETag": etag(CONTENT[key]), "Last-Modified": LAST_MODIFIED}
         if asked.method == "HEAD":
             return Reply(200, self.bodies[key], about)
+        if key in self.refusals:
+            return self.refusals[key]
         return part_of(self.bodies[key], asked, etag=about["ETag"])
 
     def _list(self, asked: Asked) -> Reply:
@@ -360,6 +372,18 @@ async def test_a_bucket_that_may_be_listed_but_not_read(tmp_path: Path, private_
         for mode in Mode:
             with pytest.raises(AccessDenied, match="may be listed, but its objects not read"):
                 await place.create("s3://bucket/d/", mode=mode)
+
+
+@on_trio
+async def test_credentials_that_expire_leave_nothing_out(tmp_path: Path, private_dirs: Paths) -> None:
+    with serving(tmp_path) as (place, server, _):
+        server.refusals["d/b"] = error(400, "ExpiredToken")
+        with pytest.raises(CredentialsRefused, match="the credentials have expired"):
+            await place.create("s3://bucket/d/", skip_unreadable=True)
+        assert await Catalog(place.store).names() == []
+        server.refusals["d/b"] = error(403, "AccessDenied")
+        result = await place.create("s3://bucket/d/", skip_unreadable=True)
+        assert {problem.reason: problem.count for problem in result.problems} == {"unreadable": 1}
 
 
 @on_trio

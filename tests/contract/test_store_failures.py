@@ -10,6 +10,7 @@ import trio
 
 from gridfs.errors import (
     AccessDenied,
+    CredentialsRefused,
     GridfsError,
     InvalidInput,
     NotFound,
@@ -47,10 +48,10 @@ ANSWERS: list[tuple[str, Answer, type[GridfsError], str]] = [
     ("404", lambda a: error(404, "NoSuchKey"), ObjectMissing, "bucket/k"),
     ("no bucket", lambda a: error(404, "NoSuchBucket"), NotFound, "there is no bucket"),
     ("403", lambda a: error(403, "AccessDenied"), AccessDenied, "access denied"),
-    ("401", lambda a: error(401, "Unauthorized"), AccessDenied, "credentials"),
-    ("bad key", lambda a: error(403, "InvalidAccessKeyId"), AccessDenied, "check the credentials"),
-    ("clock", lambda a: error(403, "RequestTimeTooSkewed"), AccessDenied, "clock"),
-    ("expired", lambda a: error(400, "ExpiredToken"), AccessDenied, "expired"),
+    ("401", lambda a: error(401, "Unauthorized"), CredentialsRefused, "credentials"),
+    ("bad key", lambda a: error(403, "InvalidAccessKeyId"), CredentialsRefused, "check the credentials"),
+    ("clock", lambda a: error(403, "RequestTimeTooSkewed"), CredentialsRefused, "clock"),
+    ("expired", lambda a: error(400, "ExpiredToken"), CredentialsRefused, "expired"),
     ("archived", lambda a: error(403, "InvalidObjectState"), AccessDenied, "archived"),
     ("412", lambda a: error(412, "PreconditionFailed"), ObjectChanged, "not the object"),
     ("416", lambda a: error(416, "InvalidRange"), StoreRefused, "shorter"),

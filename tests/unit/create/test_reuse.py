@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tarfile
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gridfs.catalog import Catalog
+from gridfs.catalog_keys import object_key
+from gridfs.create.creation import CreateResult
 from gridfs.create.reuse import MAX_STREAMS, MIN_RUN_BYTES, ObjectUse, interleaved, measure, to_repack
 from gridfs.model import VersionSpec
+from gridfs.store.directory import DirectoryStore
 from tests.support.creations import BLOCK, PACK, Place
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
@@ -70,6 +77,49 @@ async def test_moved_and_touched_files_are_read_and_not_sent(
     assert len(set(made[1].read_paths)) == FILES // 3 + 2
     assert second.sent_bytes == 0
     assert (await place.tree(2)).nodes == folder_tree(place.folder)
+
+
+@on_trio
+async def test_files_of_another_source_are_read_and_not_sent_again(place: Place) -> None:
+    moment = 1_500_000_000_000_000_000
+    place.fill({"label": b"cat", "image": ramp(SIZE)})
+    other = place.folder.with_name("other")
+    shutil.copytree(place.folder, other)
+    (other / "label").write_bytes(b"dog")
+    for name in ("label", "image"):  # as if both had been unpacked from archives with one date for all
+        os.utime(place.folder / name, ns=(moment, moment))
+        os.utime(other / name, ns=(moment, moment))
+    await place.create()
+    second = await place.create(other)
+    assert (await place.tree()).nodes == folder_tree(other)
+    assert (second.reused_files, second.sent_bytes) == (0, 3)
+    assert (await place.create(other)).reused_files == 2
+
+
+@on_trio
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_what_the_store_has_lost_is_stored_anew(place: Place, is_streamed: bool, tmp_path: Path) -> None:
+    fill(place)
+    place.fill({"large": ramp(PACK)})
+
+    async def create() -> CreateResult:
+        if not is_streamed:
+            return await place.create()
+        archive = tmp_path / "set.tar"
+        with tarfile.open(archive, "w") as tar:
+            tar.add(place.folder, arcname=".")
+        return await place.create(archive, extract=True)
+
+    await create()
+    first = await place.tree(1)
+    assert isinstance(place.store, DirectoryStore)
+    lost, short = [place.store.root / object_key("set", key) for key in first.object_keys[:2]]
+    lost.unlink()
+    os.truncate(short, short.stat().st_size - 1)
+    second = await create()
+    assert second.notes[0].startswith("2 of the objects of set@1 are gone from the store or were cut short")
+    assert (await place.tree(2)).nodes == first.nodes
+    assert (await create()).notes == ()
 
 
 @on_trio
