@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trio
 
 from gridfs.catalog import Catalog
 from gridfs.catalog_keys import object_key
-from gridfs.config import StoreSettings
+from gridfs.config import AwsEnvironment, StoreSettings
 from gridfs.manifest.reader import Manifest
 from gridfs.model import ObjectRecord, SourceBucket, Version
 from gridfs.store.base import ObjectStore
@@ -53,7 +53,9 @@ async def open_contents(
         if bucket is None:
             yield Contents(version, manifest, catalog.store, lambda record: object_key(version.name, record.key))
             return
-        source = await open_store(settings_of(bucket, settings), statistics=statistics)
+        # The manifest alone says where the bucket is: an endpoint in the environment is for what the user names.
+        aws = replace(AwsEnvironment.from_environment(), endpoint_url=None)
+        source = await open_store(settings_of(bucket, settings), aws=aws, statistics=statistics)
         try:
             yield Contents(version, manifest, source, lambda record: record.key)
         finally:

@@ -104,7 +104,9 @@ class Invocation:
         async with self.open_store(patience_s=patience_s) as store:
             yield Catalog(store)
 
-    def run(self, work: Callable[[], Awaitable[T]], *, after_signal: str | None = None) -> T:
+    def run(
+        self, work: Callable[[], Awaitable[T]], *, after_signal: str | None = None, clock: trio.abc.Clock | None = None
+    ) -> T:
         """Runs *work* under trio. A signal cancels it and raises Interrupted with *after_signal* as the remedy."""
         import trio
 
@@ -121,7 +123,7 @@ class Invocation:
             return result
 
         try:
-            result = trio.run(watched)
+            result = trio.run(watched, clock=clock)
         except BaseException as error:
             cause = single_cause(error)
             if received or isinstance(cause, KeyboardInterrupt):

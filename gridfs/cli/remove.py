@@ -82,6 +82,8 @@ def gc(invocation: Invocation, names: tuple[str, ...], dry_run: bool, grace: flo
       grid datastore gc
       grid datastore gc imagenet
     """
+    from gridfs.boot_clock import BootClock
+
     failures: list[GridfsError] = []
 
     async def work() -> list[Collection]:
@@ -100,7 +102,7 @@ def gc(invocation: Invocation, names: tuple[str, ...], dry_run: bool, grace: flo
                     failures.append(error)
         return collections
 
-    collections = invocation.run(work)
+    collections = invocation.run(work, clock=BootClock())
     if invocation.json:
         print_json([_as_json(collection, dry_run) for collection in collections])
     else:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gridfs.catalog import Catalog
-from gridfs.catalog_keys import object_key, version_key
+from gridfs.catalog_keys import manifests_prefix, object_key, version_key
 from gridfs.catalog_lease import live_leases
 from gridfs.catalog_parallel import in_parallel
 from gridfs.errors import FormatError, IntegrityError, ObjectMissing
@@ -32,12 +32,17 @@ class Roots:
     """Keys of manifests and of objects."""
     protected_from_ns: int | None
     """What was put at or after this moment of the store's clock may belong to a creation in progress; None: to none."""
+    manifests: str
+    """Prefix of the manifests. They are named by their content, so a creation in progress may put an old one again, and
+    how old it was when it was listed says nothing."""
 
     def keep(self, head: ObjectHead) -> bool:
         """Whether the object may not be removed."""
         if head.key in self.reachable:
             return True
-        return self.protected_from_ns is not None and head.last_modified_ns >= self.protected_from_ns
+        if self.protected_from_ns is None:
+            return False
+        return head.last_modified_ns >= self.protected_from_ns or head.key.startswith(self.manifests)
 
 
 class RootReader:
@@ -70,7 +75,7 @@ class RootReader:
 
         reachable = await in_parallel(reached, versions, _MANIFESTS_AT_ONCE)
         since = [0 if record.since_ns is None else record.since_ns - SINCE_MARGIN_NS for record in leases]
-        return Roots(frozenset().union(*reachable), min(since, default=None))
+        return Roots(frozenset().union(*reachable), min(since, default=None), manifests_prefix(self._name))
 
     async def _is_young(self, tombstone: Version, now_ns: int, grace_ns: int) -> bool:
         head = await self._catalog.store.head(version_key(tombstone.name, tombstone.version))

@@ -16,7 +16,7 @@ import trio
 
 from gridfs.catalog_contents import Contents
 from gridfs.catalog_parallel import in_parallel
-from gridfs.errors import ObjectChanged, ObjectMissing
+from gridfs.errors import GridfsError, ObjectChanged, ObjectMissing, StoreRefused
 from gridfs.life.readback import OBJECTS_AT_ONCE, PARTS_AT_ONCE, Part, parts_with, path_of_entry, range_of, read_part
 from gridfs.model import Entry, ObjectRecord
 from gridfs.read.plan import Run
@@ -127,14 +127,26 @@ async def _look_at_object(
 
     try:
         await in_parallel(look_at, enumerate(parts), PARTS_AT_ONCE)
-    except (ObjectMissing, ObjectChanged) as error:
-        problem = "gone from the store" if isinstance(error, ObjectMissing) else "changed in its bucket"
+    except (ObjectMissing, ObjectChanged, StoreRefused) as error:
+        problem = await _problem_of(contents, record, error)
         for file in contents.manifest.entries_of_object(record.number):
             result.findings.append(Finding(path_of_entry(contents, file), problem))
         return
     result.whole_files += hashing.compared
     for file in wrong.values():
         result.findings.append(Finding(path_of_entry(contents, file), "differs from what was stored"))
+
+
+async def _problem_of(contents: Contents, record: ObjectRecord, error: GridfsError) -> str:
+    """What is wrong with an object that could not be read; raises *error* when nothing is."""
+    if isinstance(error, ObjectMissing):
+        return "gone from the store"
+    if isinstance(error, ObjectChanged):
+        return "changed in its bucket"
+    head = await contents.objects.head(contents.key_of(record))
+    if head.size_bytes == record.size_bytes:
+        raise error
+    return f"the object that holds it has {head.size_bytes} bytes instead of {record.size_bytes}"
 
 
 class _Turns:

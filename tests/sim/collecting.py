@@ -7,7 +7,7 @@ the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -114,8 +114,10 @@ class World:
         self._made += 1
         return UUID(int=self._made).hex
 
-    async def create(self, pauses_s: list[float], journal: Journal | None = None) -> None:
-        """Makes a version of what the versions before it have and of new objects, with a pause before each step."""
+    async def create(self, pauses_s: list[float], journal: Journal | None = None, hold_s: float = 0.0) -> None:
+        """Makes a version of what the versions before it have and of new objects, with a pause before each step, and
+        one of *hold_s* before the commit.
+        """
         journal = journal or Journal()
         lease = await take_lease(self.store, NAME, versions=await self.catalog.numbers(NAME), since_ns=journal.since_ns)
         journal.since_ns = lease.since_ns
@@ -132,7 +134,12 @@ class World:
                 await self.store.put(object_key(NAME, new), OBJECT)
                 journal.stored.append(new)
                 objects.append(new)
-            await self.publish(lambda: lease.confirm(), objects)
+
+            async def confirm() -> None:
+                await trio.sleep(hold_s)
+                await lease.confirm()
+
+            await self.publish(confirm, objects)
             nursery.cancel_scope.cancel()
         await lease.release()
 
@@ -184,13 +191,17 @@ async def meet(scratch: Path, after_requests: int, pause_s: float) -> tuple[Worl
     Returns the world after that, and how many requests the collector made before.
     """
     world = World(scratch)
-    store = world.store
     await world.killed([0.0, 100.0], 50.0)
     [journal] = world.journals
     await trio.sleep(2 * DAY_S)  # its lease expires
     await world.collect()
     await trio.sleep(GRACE_S)
-    before = len(store.requests)
+    return world, await beside_a_slow_collection(world, after_requests, lambda: world.create([pause_s], journal))
+
+
+async def beside_a_slow_collection(world: World, after_requests: int, act: Callable[[], Awaitable[None]]) -> int:
+    """Collects, and does *act* from the moment of one of the collector's requests; how many it had made."""
+    before = len(world.store.requests)
 
     async def collect_slowly() -> None:
         latency_s.set(5.0)
@@ -198,9 +209,9 @@ async def meet(scratch: Path, after_requests: int, pause_s: float) -> tuple[Worl
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(collect_slowly)
-        while len(store.requests) - before < after_requests and len(nursery.child_tasks):
+        while len(world.store.requests) - before < after_requests and len(nursery.child_tasks):
             await trio.sleep(0.5)
-        met = len(store.requests) - before
+        met = len(world.store.requests) - before
         latency_s.set(0.1)
-        await world.create([pause_s], journal)
-    return world, met
+        await act()
+    return met

@@ -6,6 +6,7 @@ In the end everything that can go has gone. tests/sim/test_collect_bites.py show
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from gridfs.catalog_lease import ANNOUNCEMENT_EXPIRY_S
 from gridfs.errors import IntegrityError, StoreUnavailable
 from gridfs.life.collect import GRACE_S, collect
 from gridfs.store.simulated import Fault
-from tests.sim.collecting import DAY_S, NAME, World, latency_s, meet, without_threads
+from tests.sim.collecting import DAY_S, NAME, World, beside_a_slow_collection, latency_s, meet, without_threads
 from tests.support.on_trio import on_mock_clock
 
 
@@ -94,6 +95,33 @@ def test_a_creation_that_begins_at_any_moment_of_a_removal(tmp_path: Path, pause
             if met < requests:
                 break
         assert 12 < requests < 100
+
+    live()
+
+
+@pytest.mark.parametrize("hold_s", [0.0, 8.0, 20.0, 40.0])
+def test_a_manifest_that_is_put_again_at_any_moment_of_its_removal(tmp_path: Path, hold_s: float) -> None:
+    """The same content has the same manifest: that of a bucket, without a copy, which was deleted once and is back."""
+
+    @on_mock_clock
+    async def live() -> None:
+        for requests in range(100):
+            scratch = tmp_path / str(requests)
+            scratch.mkdir()
+            world = World(scratch)
+            await world.create([])
+            await world.delete(0)
+            await trio.sleep(8 * DAY_S)
+            await world.collect()
+            await trio.sleep(GRACE_S)
+            met = await beside_a_slow_collection(world, requests, partial(world.create, [], hold_s=hold_s))
+            assert world.store.violations == []
+            assert world.store.needed() <= world.store.contents().keys()
+            [version] = world.store.listed()
+            assert version.version == 2
+            if met < requests:
+                break
+        assert 8 < requests < 100
 
     live()
 

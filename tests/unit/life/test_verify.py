@@ -109,6 +109,20 @@ async def test_an_object_that_is_gone_is_told_by_its_files(tmp_path: Path) -> No
     assert result.whole_files == 1
 
 
+@pytest.mark.parametrize("size_bytes", [0, 100, 8349])
+@on_trio
+async def test_an_object_that_was_cut_short_is_told_by_its_files(tmp_path: Path, size_bytes: int) -> None:
+    store = SimulatedStore()
+    async with opened(store, tmp_path) as contents:
+        key = objects(store)[0]
+        whole = len(store.contents()[key])
+        store.place(key, store.contents()[key][:size_bytes])
+        result = await verify(contents)
+    problem = f"the object that holds it has {size_bytes} bytes instead of {whole}"
+    assert result.findings == [Finding(path, problem) for path in (b"a", b"dir/b", b"dir/c")]
+    assert result.whole_files == 1
+
+
 @on_trio
 async def test_counts_are_compared_with_the_record(tmp_path: Path) -> None:
     async with opened(SimulatedStore(), tmp_path) as contents:
