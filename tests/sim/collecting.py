@@ -119,7 +119,8 @@ class World:
         one of *hold_s* before the commit.
         """
         journal = journal or Journal()
-        lease = await take_lease(self.store, NAME, versions=await self.catalog.numbers(NAME), since_ns=journal.since_ns)
+        live = [version.version for version in await self.catalog.versions(NAME) if version.deleted_at is None]
+        lease = await take_lease(self.store, NAME, versions=live, since_ns=journal.since_ns)
         journal.since_ns = lease.since_ns
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lease.keep)
