@@ -180,7 +180,8 @@ def test_of_an_image_whole_pages_are_answered() -> None:
         assert b.answer() == ramp(8 * KIB, 3 * BLOCK + 64 * KIB)
         for elsewhere in (0, IMAGE.begin - 4 * KIB, IMAGE.end, place + 112 * KIB):
             assert b.ask(IMAGE.node, elsewhere, 4 * KIB) == b.handed_on()
-        assert b.ask(IMAGE.node, place, FILE + 18 * KIB) == b.handed_on(), "more zeros than a page"
+        for size in (FILE + 6 * KIB, FILE + 18 * KIB, 512 * KIB):
+            assert b.ask(IMAGE.node, place, size) == b.handed_on(), "goes on behind the file's last page"
 
 
 def test_everything_else_is_handed_on_as_it_came() -> None:
