@@ -8,7 +8,8 @@
  *
  *   Python in charge     its event loop polls `poll_fd`, an epoll set with the device in it, and reads the device
  *   thread in charge     the device is out of the set; requests handed on lie in a queue, and an eventfd in the set
- *                        says so.  fuse_session_receive_buf (_zero_open.c) takes them from there
+ *                        says so.  fuse_session_receive_buf (_zero_open.c) takes them from there, and libfuse is shown
+ *                        them where they lie: of its own buffer only itself knows the size
  *
  * gridfs_take_charge begins the second; the thread ends it when it has had nothing to answer for a while.  A request
  * can be read by either at any time, and answered by either: the kernel knows it by its number alone.
@@ -24,6 +25,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,6 +220,15 @@ static int answer(const char *bytes, size_t size)
     return length > 0;
 }
 
+/* The kernel forgets inodes.  It expects no answer, and nobody has anything to forget; but it says as many at once as
+ * fit the buffer, 262,000 in LARGEST_REQUEST, of which Python would make a list. */
+static int is_forget(const char *bytes)
+{
+    const struct fuse_in_header *header = (const void *)bytes;
+
+    return header->opcode == FUSE_FORGET || header->opcode == FUSE_BATCH_FORGET;
+}
+
 static void hand_on(const char *bytes, size_t size)
 {
     struct request *request = malloc(sizeof *request + size);
@@ -268,7 +279,7 @@ static int serve(char *buffer)
         }
         if (answer(buffer, size)) {
             misses = 0;
-        } else {
+        } else if (!is_forget(buffer)) {
             hand_on(buffer, size);
             misses++;
         }
@@ -373,14 +384,14 @@ void gridfs_end(void)
     is_running = 0;
 }
 
-/* The size of a request that was handed on, now in *buf*; 0 when there is none. *buf* has room for every request. */
+/* Puts a request that was handed on into *buf*, and returns its size; 0 when there is none. Its memory is its own, until
+ * gridfs_let_go. */
 ssize_t gridfs_handed_on(struct fuse_buf *buf)
 {
     struct request *request;
     eventfd_t ignored;
-    ssize_t size = 0;
 
-    if (queue_event < 0 || !buf->mem)
+    if (queue_event < 0)
         return 0;
     pthread_mutex_lock(&charge_lock);
     request = first_request;
@@ -391,11 +402,14 @@ ssize_t gridfs_handed_on(struct fuse_buf *buf)
         eventfd_read(queue_event, &ignored);
     }
     pthread_mutex_unlock(&charge_lock);
-    if (request) {
-        size = buf->size = request->size;
-        buf->flags = 0;
-        memcpy(buf->mem, request->bytes, size);
-        free(request);
-    }
-    return size;
+    if (!request)
+        return 0;
+    buf->flags = 0;
+    buf->mem = request->bytes;
+    return buf->size = request->size;
+}
+
+void gridfs_let_go(struct fuse_buf *buf)
+{
+    free((char *)buf->mem - offsetof(struct request, bytes));
 }

@@ -9,7 +9,8 @@
  *   fuse_session_process_buf   copies the request's node id into its fh, then calls libfuse's own.  It works on the
  *                              wire format, which is kernel ABI (linux/fuse.h) and the same for every libfuse 3;
  *                              hooking the table of operations would fail silently from libfuse 3.17 on, whose headers
- *                              call another symbol than fuse_session_new.
+ *                              call another symbol than fuse_session_new.  A request that the thread in C handed on
+ *                              (_fast_reads.c) takes the place of pyfuse3's buffer, into which nothing was read.
  *   fuse_session_receive_buf   reads without blocking.  A request whose caller is killed leaves the queue between the
  *                              daemon's poll and its read; the read would then block with the GIL held, and with it
  *                              everyone who waits for the daemon, until some other request comes.  pyfuse3 knows EINTR
@@ -31,7 +32,7 @@
 #include <sys/uio.h>
 
 /* Of everything that Python calls or reads here; zero_open.py has the same number, or uses nothing of this. */
-unsigned int gridfs_library_version = 2;
+unsigned int gridfs_library_version = 3;
 
 /* Requests that passed through here: while this is 0 no ENOSYS may be answered, every read would be one of inode 0. */
 unsigned long gridfs_requests_seen;
@@ -39,7 +40,12 @@ unsigned long gridfs_requests_seen;
 /* What the kernel said in INIT that it can do: FUSE_NO_OPEN_SUPPORT, FUSE_NO_OPENDIR_SUPPORT. */
 unsigned int gridfs_kernel_flags;
 
-ssize_t gridfs_handed_on(struct fuse_buf *buf); /* _fast_reads.c */
+/* _fast_reads.c */
+ssize_t gridfs_handed_on(struct fuse_buf *buf);
+void gridfs_let_go(struct fuse_buf *buf);
+
+/* The request that was handed on and is to be processed next: pyfuse3 does so in the step in which it receives. */
+static struct fuse_buf handed_on;
 
 /* Zeros to send behind the next answer; at most a page. */
 unsigned long gridfs_padding;
@@ -61,10 +67,13 @@ int fuse_reply_buf(fuse_req_t request, const char *data, size_t size)
 void fuse_session_process_buf(struct fuse_session *session, const struct fuse_buf *buf)
 {
     static void (*original)(struct fuse_session *, const struct fuse_buf *);
-    struct fuse_in_header *header = buf->mem;
+    struct fuse_in_header *header;
 
     if (!original)
         original = dlsym(RTLD_NEXT, "fuse_session_process_buf");
+    if (handed_on.mem)
+        buf = &handed_on;
+    header = buf->mem;
     /* A buffer that is a pipe (splice) holds only large writes; its header is not in memory. */
     if (!(buf->flags & FUSE_BUF_IS_FD) && buf->size >= sizeof *header) {
         switch (header->opcode) {
@@ -82,6 +91,10 @@ void fuse_session_process_buf(struct fuse_session *session, const struct fuse_bu
         gridfs_requests_seen++;
     }
     original(session, buf);
+    if (handed_on.mem) {
+        gridfs_let_go(&handed_on); /* pyfuse3 has copied what its handlers need */
+        handed_on.mem = NULL;
+    }
 }
 
 int fuse_session_receive_buf(struct fuse_session *session, struct fuse_buf *buf)
@@ -89,10 +102,10 @@ int fuse_session_receive_buf(struct fuse_session *session, struct fuse_buf *buf)
     static int (*original)(struct fuse_session *, struct fuse_buf *);
     static int nonblocking_fd = -1;
     int fd = fuse_session_fd(session), result;
-    ssize_t handed_on = gridfs_handed_on(buf);
 
-    if (handed_on)
-        return handed_on;
+    result = gridfs_handed_on(&handed_on);
+    if (result)
+        return result;
     if (!original)
         original = dlsym(RTLD_NEXT, "fuse_session_receive_buf");
     if (fd != nonblocking_fd) {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import stat
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from cachetools import LRUCache
@@ -109,19 +109,41 @@ class Image:
         return SmallFiles(INODE, begin, end, SMALL_BYTES.bit_length() - 1)
 
     async def read(self, offset: int, size_bytes: int) -> Buffer:
-        """Bytes of the image, fewer where a file ends. Behind that the kernel must be given zeros: EROFS asks for whole
-        pages, and takes a short answer for EIO.
+        """Bytes of the image, fewer where a file ends in the last block. Behind that the kernel must be given zeros:
+        EROFS asks for whole pages, and takes a short answer for EIO.
         """
-        block, addresses = offset >> BLOCK_BITS, self.addresses
-        if block < addresses.small:
+        block = offset >> BLOCK_BITS
+        if block < self.addresses.small:
             return self._metadata(offset, size_bytes)
-        if block >= addresses.behind:
+        if block >= self.addresses.behind:
             return bytes(size_bytes)
+        data = await self._content(offset, size_bytes)
+        if size_bytes - len(data) < BLOCK_BYTES:
+            return data
+        return await self._across(data, offset, size_bytes)
+
+    def _content(self, offset: int, size_bytes: int) -> Awaitable[Buffer]:
+        """Bytes of the one file to which *offset* belongs, as far as it goes."""
+        block, addresses = offset >> BLOCK_BITS, self.addresses
         if block >= addresses.large:
             inode, first = self._large_file(block)
-            return await self._files.read(inode, offset - (first << BLOCK_BITS), size_bytes)
+            return self._files.read(inode, offset - (first << BLOCK_BITS), size_bytes)
         inode, inside = divmod(offset - (addresses.small << BLOCK_BITS), SMALL_BYTES)
-        return await self._files.read(inode, inside, size_bytes, whole=True)
+        return self._files.read(inode, inside, size_bytes, whole=True)
+
+    async def _across(self, data: Buffer, offset: int, size_bytes: int) -> Buffer:
+        """*data*, with which the file at *offset* ends, and what the files behind it have there: of requests for files
+        whose blocks are neighbours the block layer makes one.
+        """
+        found, stop = bytearray(data), offset + size_bytes  # a copy: *data* may be a buffer that is used again
+        while True:
+            end = offset + len(data)
+            offset = min(-(-max(end, offset + 1) // BLOCK_BYTES) * BLOCK_BYTES, stop)
+            found += bytes(offset - end)
+            if offset == stop:
+                return found
+            data = await self._content(offset, stop - offset)
+            found += data
 
     def _metadata(self, offset: int, size_bytes: int) -> bytes:
         block = offset >> BLOCK_BITS

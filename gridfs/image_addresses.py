@@ -10,6 +10,8 @@ at once whatever its size. Addresses cost nothing, and most name no block that i
     small files    64 blocks for each inode
     large files    by their place on the tape, spread by a 64th, so that no two share a block
 
+    Between two files there need not be a free block: one READ can be for both.
+
     8 TiB in all, which is EROFS's limit for a file of one address; a version that needs more has no image, nor one of
     large files (`pays`).
 """

@@ -76,12 +76,17 @@ class Device:
             self._poll.register(self._known, select.POLLIN)
         await trio.lowlevel.wait_readable(self._known)
 
+    def notify_closing(self, descriptor: int) -> None:
+        """As trio.lowlevel.notify_closing, for who waits for *descriptor*: at what is polled in its place."""
+        trio.lowlevel.notify_closing(descriptor if self._known is None else self._known)
+
 
 class Lowlevel:
     """trio.lowlevel, but for the device."""
 
     def __init__(self, device: Device) -> None:
         self.wait_readable = device.wait_readable
+        self.notify_closing = device.notify_closing
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio.lowlevel, name)

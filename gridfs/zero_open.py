@@ -16,7 +16,7 @@ from typing import TypeVar
 
 LIBRARY = Path(__file__).with_name("_zero_open.so")
 
-VERSION = 2
+VERSION = 3
 """Of what is called in the library; as in _zero_open.c. One of another version, left by an installation that could not
 build it anew, is as good as none: it would take its arguments for something else."""
 

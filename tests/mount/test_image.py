@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gridfs.config import MountOptions
-from gridfs.image_addresses import LARGEST_MEAN_FILE_BYTES
+from gridfs.image_addresses import LARGEST_MEAN_FILE_BYTES, SMALL_BYTES
 from gridfs.model import Version
 from gridfs.mount import client, launch
 from gridfs.mount.mounts import current, top_at
@@ -18,6 +18,7 @@ from tests.mount.stage import MODES, Stage, is_image
 from tests.mount.trees import assert_same
 from tests.support.daemons import wait_for_end
 from tests.support.data import ramp
+from tests.support.submitted import read_together
 
 REFUSED = """
 import errno, sys
@@ -129,6 +130,28 @@ def test_all_paths_share_one_file_system(staged: Stage, version: Version, tmp_pa
     first, second = (staged.mount(version, tmp_path / name) for name in ("first", "second"))
     assert os.stat(first).st_dev == os.stat(second).st_dev
     assert len(staged.statuses()) == 1
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="knows the numbers of its system calls")
+def test_files_whose_blocks_are_neighbours_are_read_by_one_request(staged: Stage, tmp_path: Path) -> None:
+    """The second of two was zeros: all that lay behind the first was taken for what it lacks to a page."""
+    source = tmp_path / "source"
+    source.mkdir()
+    sizes = [SMALL_BYTES] * 4 + [SMALL_BYTES - 4095, SMALL_BYTES - 1] + [SMALL_BYTES + 1] * 4
+    contents = [ramp(size, 17 * number) for number, size in enumerate(sizes)]
+    for number, content in enumerate(contents):
+        (source / f"{number:02}").write_bytes(content)
+    mount = staged.mount(staged.create(source, "neighbours").version, tmp_path / "mount")
+    descriptors = [os.open(mount / f"{number:02}", os.O_RDONLY | os.O_DIRECT) for number in range(len(sizes))]
+    try:
+        for _ in range(2):  # the second time they are in memory
+            places = [0 if number % 2 else (size - 1) // 4096 * 4096 - 8192 for number, size in enumerate(sizes)]
+            reads = [(descriptor, place, 12288) for descriptor, place in zip(descriptors, places, strict=True)]
+            for content, place, found in zip(contents, places, read_together(reads), strict=True):
+                assert found == content[place : place + 12288]
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def test_the_image_itself_is_not_in_the_tree(staged: Stage, version: Version, tmp_path: Path) -> None:

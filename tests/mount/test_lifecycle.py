@@ -197,6 +197,21 @@ def test_sigterm_unmounts_cleanly(staged: Stage, version: Version, tmp_path: Pat
     assert staged.statuses() == []
 
 
+def test_sigterm_ends_a_daemon_whose_mount_is_held_by_someone_silent(
+    staged: Stage, version: Version, tmp_path: Path
+) -> None:
+    """After a grace of some seconds; no request comes that would wake it."""
+    mount = staged.mount(version, tmp_path / "mount")
+    pid = staged.record().pid
+    holder = subprocess.Popen(["cat"], cwd=mount, stdin=subprocess.PIPE)
+    with holder:
+        os.kill(pid, signal.SIGTERM)
+        wait_for_end(pid)
+        assert holder.poll() is None
+        holder.communicate()
+    assert staged.statuses() == []
+
+
 def test_umount_by_hand_ends_the_daemon(staged: Stage, version: Version, tmp_path: Path) -> None:
     mount = staged.mount(version, tmp_path / "mount")
     pid = staged.record().pid

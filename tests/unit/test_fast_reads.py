@@ -25,7 +25,7 @@ from gridfs.image_addresses import SmallFiles
 from gridfs.model import ByteRange, ObjectRecord
 from tests.support.data import ramp
 
-READ, LOOKUP = 15, 1  # linux/fuse.h
+READ, LOOKUP, FORGET, BATCH_FORGET = 15, 1, 2, 42  # linux/fuse.h
 SO_SNDBUFFORCE = 32  # asm-generic/socket.h: past the administrator's limit, for root
 BLOCK = 128 * KIB
 FILE = 110 * KIB
@@ -83,7 +83,6 @@ class Bench:
         self.reader, self.memory = Counted(), MemoryCache()
         self.fast = FastReads(library, Extents(Versions()), self.reader, image)
         self.polled = self.fast.start(self.device.fileno())
-        self._room = ctypes.create_string_buffer(1 * MIB)
         self._unique = 0
 
     def show(self, first: int, count: int) -> Part:
@@ -104,8 +103,10 @@ class Bench:
 
     def ask(self, inode: int, offset: int, size: int, opcode: int = READ) -> bytes:
         """Sends a request; what was sent."""
+        return self.send(opcode, inode, struct.pack("<QQIIQII", 0, offset, size, 0, 0, 0, 0))
+
+    def send(self, opcode: int, inode: int, body: bytes) -> bytes:
         self._unique += 1
-        body = struct.pack("<QQIIQII", 0, offset, size, 0, 0, 0, 0)
         request = struct.pack("<IIQQIIII", 40 + len(body), opcode, self._unique, inode, 0, 0, 0, 0) + body
         self.kernel.send(request)
         return request
@@ -124,10 +125,14 @@ class Bench:
 
     def handed_on_already(self) -> bytes:
         """As handed_on, without waiting; empty when there is none."""
-        buf = Buf(mem=ctypes.addressof(self._room))
+        buf = Buf()
         size = self.library.gridfs_handed_on(ctypes.byref(buf))
-        assert size == buf.size or not size
-        return self._room.raw[:size]
+        if not size:
+            return b""
+        assert size == buf.size
+        request = ctypes.string_at(buf.mem, size)
+        self.library.gridfs_let_go(ctypes.byref(buf))
+        return request
 
 
 @contextmanager
@@ -175,7 +180,8 @@ def test_of_an_image_whole_pages_are_answered() -> None:
         assert b.answer() == ramp(8 * KIB, 3 * BLOCK + 64 * KIB)
         for elsewhere in (0, IMAGE.begin - 4 * KIB, IMAGE.end, place + 112 * KIB):
             assert b.ask(IMAGE.node, elsewhere, 4 * KIB) == b.handed_on()
-        assert b.ask(IMAGE.node, place, FILE + 18 * KIB) == b.handed_on(), "more zeros than a page"
+        for size in (FILE + 6 * KIB, FILE + 18 * KIB, 512 * KIB):
+            assert b.ask(IMAGE.node, place, size) == b.handed_on(), "goes on behind the file's last page"
 
 
 def test_everything_else_is_handed_on_as_it_came() -> None:
@@ -188,6 +194,22 @@ def test_everything_else_is_handed_on_as_it_came() -> None:
         assert b.ask(109, 0, FILE, opcode=LOOKUP) == b.handed_on()
         several = [b.ask(500 + n, 0, 1) for n in range(5)]
         assert [b.handed_on() for _ in several] == several
+
+
+def test_what_the_kernel_forgets_is_handed_to_nobody() -> None:
+    """Of a BATCH_FORGET it makes what the thread's buffer holds: more than libfuse's, into which it was copied."""
+    with bench() as b:
+        b.show(0, 8)
+        forgotten = 100_000
+        b.send(BATCH_FORGET, 0, struct.pack("<II", forgotten, 0) + struct.pack("<QQ", 101, 1) * forgotten)
+        b.send(FORGET, 101, struct.pack("<Q", 1))
+        assert b.ask(101, 0, 1, opcode=LOOKUP) == b.handed_on(), "the first of the three"
+
+
+def test_a_request_of_any_size_is_handed_on_as_it_came() -> None:
+    with bench() as b:
+        b.show(0, 8)
+        assert b.send(LOOKUP, 101, ramp(3 * MIB // 2)) == b.handed_on()
 
 
 def test_of_a_large_file_what_lies_in_one_part_is_answered() -> None:

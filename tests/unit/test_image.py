@@ -248,6 +248,30 @@ def test_reads_go_across_blocks_and_beginnings_of_metadata(tmp_path: Path) -> No
     assert len(whole) == 8 * erofs.BLOCK_BYTES
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_read_across_files_has_the_bytes_of_all(tmp_path: Path, in_memory: bool) -> None:
+    """Neighbours, of whose requests the block layer makes one; so are the last small and the first large file."""
+    sizes = [SMALL_BYTES + 1, 600_000, SMALL_BYTES, SMALL_BYTES - 1, SMALL_BYTES - 4095, 5000, 0, SMALL_BYTES]
+    nodes = [
+        Node(b"%d" % number, size=size, object=1, offset=sum(sizes[:number])) if size else Node(b"%d" % number)
+        for number, size in enumerate(sizes)
+    ]
+    write_tree(tmp_path / "manifest", nodes, [sum(sizes)])
+    image, _ = image_of(tmp_path / "manifest", Objects(in_memory=in_memory))
+    seen = look(image)
+    inodes = [inode for inode in dict(seen.walk()).values() if stat.S_ISREG(inode.mode) and inode.size]
+    begin = min(inode.block for inode in inodes) * erofs.BLOCK_BYTES
+    end = max(inode.block * erofs.BLOCK_BYTES + inode.size for inode in inodes)
+    whole = bytearray(end - begin)
+    for inode in inodes:
+        place = inode.block * erofs.BLOCK_BYTES - begin
+        whole[place : place + inode.size] = seen.content(inode)
+    assert read(image, begin, end - begin) == whole
+    for offset in range(0, len(whole) - SMALL_BYTES, 5 * erofs.BLOCK_BYTES):
+        for size in (2 * erofs.BLOCK_BYTES, SMALL_BYTES):
+            assert read(image, begin + offset, size) == whole[offset : offset + size]
+
+
 def test_an_address_that_no_file_has_is_an_error_and_no_bytes(tmp_path: Path) -> None:
     write_tree(tmp_path / "manifest", [Node(b"file", size=1000, object=1, offset=0)], [1000])
     image, _ = image_of(tmp_path / "manifest")

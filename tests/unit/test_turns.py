@@ -156,6 +156,32 @@ def test_what_is_polled_may_be_something_else_than_the_device() -> None:
     assert run(body)
 
 
+def test_who_waits_is_told_that_the_device_closes() -> None:
+    """With it pyfuse3 ends its session, and at the device itself nobody waits."""
+
+    async def body() -> int:
+        requests, device = Requests(), Requests()
+        turns, told = Turns(lambda _: requests.descriptor), 0
+
+        async def worker() -> None:
+            nonlocal told
+            try:
+                async with turns.Lock():
+                    if not told:  # else pyfuse3 sees that the session has ended
+                        await turns.lowlevel.wait_readable(device.descriptor)
+            except trio.ClosedResourceError:
+                told += 1
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(worker)
+            await trio.testing.wait_all_tasks_blocked()
+            turns.lowlevel.notify_closing(device.descriptor)
+        return told
+
+    assert run(body) == 1
+
+
 def test_the_rest_is_trio() -> None:
     turns = Turns()
     assert turns.open_nursery is trio.open_nursery
