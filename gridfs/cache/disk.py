@@ -7,8 +7,8 @@
     run            the writers and the evictor
 
 Whatever is wrong is a miss: a torn write or a flipped bit fails its checksum and is forgotten, a segment of another
-format version is not looked at. A disk that is full or fails turns the tier off, which is logged and shown by
-`grid status`. Nothing is wiped at start.
+format version is not looked at. A disk that fails turns the tier off, which is logged and shown by `grid status`; on a
+full one a part of the cache goes, and the rest is read on. Nothing is wiped at start.
 """
 
 from __future__ import annotations
@@ -217,9 +217,20 @@ class DiskCache:
         try:
             await self._write(batch)
         except OSError as error:
-            self._turn_off(error)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                await self._give_way(error)
+            else:
+                self._turn_off(error)
         finally:
             self._queue.done(batch)
+
+    async def _give_way(self, error: OSError) -> None:
+        """The disk is full, or the user's quota, of which the free space tells nothing: what is here is read on."""
+        logger.warning("the disk cache in %s gives up a part of what it has: %s", self.directory, error)
+        try:
+            await self._space.give_way()
+        except OSError as failure:
+            self._turn_off(failure)
 
     async def _write(self, batch: Sequence[Write]) -> None:
         """Writes those of *batch* that fit, in one turn of a thread."""
@@ -302,9 +313,8 @@ class DiskCache:
     def _turn_off(self, error: OSError) -> None:
         if self._off_reason is not None:
             return
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         self._queue.is_closed = True
-        self._off_reason = f"{'the disk is full' if full else 'the disk fails'}: {error}"
+        self._off_reason = f"the disk fails: {error}"
         logger.error("the disk cache in %s is turned off, %s", self.directory, self._off_reason)
 
 

@@ -89,14 +89,19 @@ def measure(directory: Path, max_size_bytes: int | None) -> tuple[Usage, list[Fo
     return Usage(used, limit, len(found)), found
 
 
-def evict(directory: Path, max_size_bytes: int | None, wanted_bytes: int) -> tuple[Usage, list[str]]:
+def evict(
+    directory: Path, max_size_bytes: int | None, wanted_bytes: int, *, is_full: bool = False
+) -> tuple[Usage, list[str]]:
     """Makes room for *wanted_bytes* and the low-water mark if needed; usage afterwards, and the paths removed.
 
-    Does nothing but look while another process evicts. Raises OSError.
+    *is_full*: the disk or a quota has no space for what the cache has, whatever is said of free space. Does nothing but
+    look while another process evicts. Raises OSError.
     """
     with trying(directory / LOCK_NAME) as held:
         usage, found = measure(directory, max_size_bytes)
-        if not held or usage.used_bytes + wanted_bytes <= usage.limit_bytes:
+        if is_full:
+            usage = usage._replace(limit_bytes=min(usage.limit_bytes, usage.used_bytes))
+        if not held or (usage.used_bytes + wanted_bytes <= usage.limit_bytes and not is_full):
             return usage, []
         excess = usage.used_bytes + wanted_bytes - int(usage.limit_bytes * LOW_WATER)
         removed = choose(found, excess_bytes=excess)

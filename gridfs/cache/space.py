@@ -29,6 +29,9 @@ is overlooked meanwhile."""
 NO_ROOM_FOR_S = 5.0
 """When even eviction made no room (others fill the disk, or evict at this moment), the next look is this much later."""
 
+FULL_FOR_S = 60.0
+"""After a write that found no space; a tenth of the cache goes each time, to those who fill the disk."""
+
 
 class Space:
     """Of one cache directory. Used from one thread; looking is done in another. What fails is raised as OSError."""
@@ -46,6 +49,7 @@ class Space:
         """Since the last look."""
         self._looking = trio.Lock()
         self._no_room_until_s = 0.0
+        self._full_until_s = 0.0
 
     @property
     def limit_bytes(self) -> int:
@@ -70,6 +74,8 @@ class Space:
 
     async def find(self, size_bytes: int) -> bool:
         """Makes room for *size_bytes* if there is too little; whether there is enough then."""
+        if time.monotonic() < self._full_until_s:
+            return False
         if not self.fits(size_bytes) and time.monotonic() >= self._no_room_until_s:
             await self.look(size_bytes)
             if not self.fits(size_bytes):
@@ -81,12 +87,25 @@ class Space:
         async with self._looking:
             if wanted_bytes and self.fits(wanted_bytes):
                 return  # another task has made room meanwhile
-            before_bytes = self._written_bytes
-            work = partial(evict.evict, self._directory, self._max_size_bytes, wanted_bytes)
-            self._usage, removed = await trio.to_thread.run_sync(work, limiter=self._threads)
-            self._written_bytes -= before_bytes
-            self.evicted_segments += len(removed)
-            await self.let_go()
+            await self._look(wanted_bytes, is_full=False)
+
+    async def give_way(self) -> None:
+        """A write found no space: some of the cache goes, whatever there seems to be, and nothing is written for a
+        while.
+        """
+        async with self._looking:
+            if time.monotonic() < self._full_until_s:
+                return  # another writer has been here
+            self._full_until_s = time.monotonic() + FULL_FOR_S
+            await self._look(0, is_full=True)
+
+    async def _look(self, wanted_bytes: int, *, is_full: bool) -> None:
+        before_bytes = self._written_bytes
+        work = partial(evict.evict, self._directory, self._max_size_bytes, wanted_bytes, is_full=is_full)
+        self._usage, removed = await trio.to_thread.run_sync(work, limiter=self._threads)
+        self._written_bytes -= before_bytes
+        self.evicted_segments += len(removed)
+        await self.let_go()
 
     async def let_go(self) -> None:
         """Closes the segments that someone has evicted: they take their space while they are open."""

@@ -7,18 +7,22 @@ takes memory from the background's share of the budget before it starts, so that
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 
 import trio
 
 from gridfs.cache.buffers import area_bytes
+from gridfs.errors import GridfsError
 from gridfs.model import ObjectRecord
 from gridfs.read.budget import Budget
 from gridfs.read.fetch import Fetcher
 from gridfs.read.layout import Layout
 from gridfs.read.plan import Run, objects_of, parts_of, to_whole_part
 from gridfs.read.prefetch import FIRST_WINDOW_BYTES, Priority, Want
+
+logger = logging.getLogger(__name__)
 
 WORKERS = {Priority.WINDOW: 32, Priority.FILL: 16, Priority.WARM: 16}
 """Windows: 32 small objects of a bucket at 15 ms each are 2,100 a second. Fills and warming: each small object of a
@@ -74,7 +78,11 @@ class Background:
                 await parked.park()
                 continue
             job = queue[0]
-            found = next(job.parts, None)
+            try:
+                found = next(job.parts, None)
+            except GridfsError as error:  # of the manifest: readers will find it, and whoever reads elsewhere goes on
+                logger.warning("nothing is fetched ahead here: %s", error)
+                found = None
             if found is None:
                 if queue and queue[0] is job:
                     queue.popleft()

@@ -10,6 +10,7 @@ Both tell the prefetcher which blocks of the tape were read, and queue what it w
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from gridfs.cache.buffers import LARGE_FROM_BYTES
 from gridfs.cache.memory import Part
 from gridfs.cache.tiered import TieredCache
 from gridfs.config import READ_TIMEOUT_S, CacheSettings, MountOptions
-from gridfs.errors import ReadTimeout
+from gridfs.errors import GridfsError, ReadTimeout
 from gridfs.model import Buffer, ByteRange, ObjectRecord
 from gridfs.read.background import Background
 from gridfs.read.budget import SMALLEST_BUDGET_BYTES, Budget, cgroup_memory_limit_bytes, default_budget_bytes
@@ -320,7 +321,8 @@ class Reader:
     async def _measure_held(self) -> None:
         """Looks what an earlier daemon has left of this version: the first readers need not wait for that."""
         if self._layout.info.object_count <= MEASURED_OBJECTS:
-            self._held_bytes = (await measure(self._layout, self._cache)).cached_bytes
+            with contextlib.suppress(GridfsError):  # of a damaged manifest, which readers will find
+                self._held_bytes = (await measure(self._layout, self._cache)).cached_bytes
 
     def _room_bytes(self) -> int:
         if self._cache.statistics().active:

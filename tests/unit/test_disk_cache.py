@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -271,18 +272,54 @@ async def running(cache: DiskCache) -> AsyncIterator[None]:
 async def test_a_disk_that_fails_turns_the_tier_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = DiskCache(CacheSettings(tmp_path / "cache"))
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(Segment, "write", full)
+    monkeypatch.setattr(Segment, "write", fail)
     async with running(cache):
         written = trio.Event()
         assert keep(cache, span(0, 4), written.set)
         await written.wait()
         assert not cache.statistics().active
-        assert "full" in (cache.statistics().reason or "")
+        assert "the disk fails" in (cache.statistics().reason or "")
         assert not keep(cache, span(0, 4))
         assert cache.present(span(0, 4)) == 0
+
+
+@pytest.mark.logs_warnings
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@on_trio
+async def test_on_a_full_disk_some_of_the_cache_goes_and_the_rest_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A quota is not seen in the free space, so the limit does not keep the cache from it."""
+    cache = DiskCache(CacheSettings(tmp_path / "cache"))
+    objects = [Span(f"{each:032x}", 4 * BLOCK, BLOCK, 0, 4) for each in range(10)]
+    async with running(cache):
+        for each, blocks in enumerate(objects):
+            assert keep(cache, blocks)
+            await cache.drain()
+            os.utime(cache.directory / "1/00" / f"{each:032x}.0", ns=(each, each))
+        writes = []
+
+        def full(*_: object) -> None:
+            writes.append(_)
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Segment, "write", full)
+            for _ in range(3):
+                assert keep(cache, span(0, 4))
+                await cache.drain()
+        assert len(writes) == 1, "it does not try again at once"
+        assert cache.statistics().active
+        assert cache.statistics().evicted_segments == 1
+        assert not (cache.directory / "1/00" / f"{0:032x}.0").exists()
+        assert await cache.load(objects[5], checksums_of(objects[5])) == data_of(objects[5])
+        monkeypatch.setattr(cache._space, "_full_until_s", 0.0)
+        assert keep(cache, span(0, 4))
+        await cache.drain()
+        assert cache.present(span(0, 4)) == 4
 
 
 @on_trio
