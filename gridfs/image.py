@@ -165,7 +165,7 @@ class Image:
     def _block(self, number: int) -> bytes:
         """One block of metadata; zeros where nothing lies."""
         addresses = self.addresses
-        if number >= addresses.small:
+        if number >= addresses.content:
             return bytes(BLOCK_BYTES)
         if number >= addresses.others:
             return self._other(number - addresses.others)
@@ -185,7 +185,7 @@ class Image:
     def _inodes(self, first: int) -> bytes:
         view, addresses = self._files.view, self.addresses
         owner = view.uid, view.gid
-        device, device_begin = (1, addresses.small) if self.has_two_devices else (0, 0)
+        device, device_begin = (1, addresses.content) if self.has_two_devices else (0, 0)
         made = []
         for row in self._manifest.nodes(first, first + INODES_PER_BLOCK):
             node = Node._make(row)

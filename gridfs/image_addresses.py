@@ -7,6 +7,7 @@ at once whatever its size. Addresses cost nothing, and most name no block that i
     inodes         42 in a block, in the order of the manifest
     directories    the block with the number of its first child, and those behind it: as many as children at most
     others         one block for each inode, used by empty directories and by the targets of symbolic links
+    content        begins here, on a device of its own if there are two, with PROBED_BLOCKS that nothing is in
     small files    64 blocks for each inode
     large files    by their place on the tape, spread by a 64th, so that no two share a block
 
@@ -26,8 +27,8 @@ from gridfs.manifest.schema import ManifestInfo
 
 SLOT_BLOCKS = 64
 PROBED_BLOCKS = (16 << 20) >> BLOCK_BITS
-"""At the beginning and the end of the image, kept free of files: who meets a new block device (udev) looks there for
-signatures, and shall not cause a fetch."""
+"""At the beginning and the end of the image, and of its content, kept free of files: who meets a new block device (udev)
+looks there for signatures, and shall not cause a fetch."""
 
 LARGEST_MEAN_FILE_BYTES = 4 << 20
 """Of a version that is shown as an image. What it saves is saved for each file; bytes come a little faster without."""
@@ -56,7 +57,8 @@ class Addresses:
         self.inodes = 1
         self.directories = self.inodes + entry_count // INODES_PER_BLOCK + 1
         self.others = self.directories + entry_count + 1
-        self.small = max(self.others + entry_count + 1, PROBED_BLOCKS)
+        self.content = max(self.others + entry_count + 1, PROBED_BLOCKS)
+        self.small = self.content + PROBED_BLOCKS
         self.large = self.small + SLOT_BLOCKS * (entry_count + 1)
         self.behind = self.large + self._spread(info.block_count * info.block_size_bytes) + 1
         self.end = self.behind + PROBED_BLOCKS
@@ -64,7 +66,7 @@ class Addresses:
     @property
     def metadata_bytes(self) -> int:
         """Where content begins."""
-        return self.small << BLOCK_BITS
+        return self.content << BLOCK_BITS
 
     @property
     def fits(self) -> bool:

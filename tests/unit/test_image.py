@@ -186,9 +186,13 @@ def test_a_look_for_signatures_finds_zeros_and_fetches_nothing(tmp_path: Path) -
     write_tree(tmp_path / "manifest", [Node(b"file", size=1000, object=1, offset=0)], [1000])
     objects = Objects(in_memory=False)
     image, _ = image_of(tmp_path / "manifest", objects)
+    image.has_two_devices = True
     beginning, end = read(image, 0, 1 << 20), read(image, image.size_bytes - (1 << 20), 1 << 20)
     assert not any(beginning[8 * erofs.BLOCK_BYTES :])
     assert not any(end)
+    content = image.addresses.metadata_bytes  # the end of one device, and the beginning of the next
+    assert not any(read(image, content - (1 << 20), 1 << 20))
+    assert not any(read(image, content, 1 << 20))
     assert objects.reads == []
 
 
