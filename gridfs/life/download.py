@@ -1,5 +1,6 @@
 """Copies files of a version into a directory, without a mount: `grid datastore download`.
 
+    0  wait until no other download writes to the directory
     1  look: what is there already, and does anything stand in the way? Nothing is written before that is known
     2  directories
     3  contents: the files of one object are a unit, units in parallel, each read in parts that are verified before
@@ -34,6 +35,7 @@ from gridfs.read.verify import wrong_blocks
 _UNIT_FILES = 4096
 """Files of one unit at most: of a pack there are hundreds, and empty files have no object that bounds them."""
 _CONFLICTS_NAMED = 3
+_LOCK_INTERVAL_S = 0.2
 
 
 class Wanted(NamedTuple):
@@ -77,6 +79,7 @@ async def download(
     top: Entry,
     directory: Path,
     *,
+    on_phase: Callable[[str], None] = lambda text: None,
     on_outlook: Callable[[Outlook], None] = lambda outlook: None,
     on_advance: Callable[[int, int], None] = lambda files, size_bytes: None,
 ) -> Outlook:
@@ -88,6 +91,8 @@ async def download(
     try:
         target = Target(directory, contents.version.manifest_sha256)
         try:
+            await _alone_in(target, on_phase)
+            on_phase("downloading")
             outlook = await trio.to_thread.run_sync(_look, contents, top, target)
             on_outlook(outlook)
             await trio.to_thread.run_sync(_make_directories, contents, top, target)
@@ -104,6 +109,20 @@ async def download(
             remedy="make room; the same command then continues" if full else "choose another directory",
         ) from error
     return outlook
+
+
+async def _alone_in(target: Target, on_phase: Callable[[str], None]) -> None:
+    """Returns when no other download writes to *target*.
+
+    It waits and does not refuse: who downloads one version from every task of a job, or two paths of it at once, wants
+    all of them to succeed. The one that waited finds what the other has fetched.
+    """
+    waits = False
+    while not await trio.to_thread.run_sync(target.lock):
+        if not waits:
+            on_phase(f"waiting for another download into {target.root}")
+            waits = True
+        await trio.sleep(_LOCK_INTERVAL_S)
 
 
 def _look(contents: Contents, top: Entry, target: Target) -> Outlook:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from gridfs.config import Paths
-from tests.cli.conftest import files_below
+from gridfs.life.target import Target
+from tests.cli.conftest import ENDING_S, files_below
 from tests.support.daemons import release_all
 from tests.support.data import ramp
 
@@ -125,6 +126,20 @@ def test_download(grid, pets, tmp_path):
     grid("datastore", "download", "pets", "nothing", tmp_path / "x").failed(3, "nothing")
     grid("datastore", "download", "pets", tmp_path / "cats" / "3.jpg").failed(2, "3.jpg is not a directory")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_download_waits_for_another_into_its_directory(pets, tmp_path):
+    other = Target(tmp_path / "to", "0" * 64)
+    assert other.lock()
+    command = [sys.executable, "-m", "gridfs", "datastore", "download", "pets", str(tmp_path / "to")]
+    waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert waiting.stderr is not None
+    assert waiting.stderr.readline() == f"waiting for another download into {tmp_path / 'to'}\n"
+    assert os.listdir(tmp_path / "to") == [".gridfs-partial"]
+    other.close()
+    _, err = waiting.communicate(timeout=ENDING_S)
+    assert waiting.returncode == 0, err
+    assert files_below(tmp_path / "to") == files_below(pets)
 
 
 def test_verify_names_what_is_wrong(grid, pets, private_dirs):
