@@ -126,6 +126,8 @@ async def _alone_in(target: Target, on_phase: Callable[[str], None]) -> None:
 
 
 def _look(contents: Contents, top: Entry, target: Target) -> Outlook:
+    if target.folds_case():
+        _refuse_names_of_one_file(contents, top, target)
     outlook = Outlook(Amount(), Amount())
     conflicts = []
     for path, entry in wanted(contents, top):
@@ -142,6 +144,21 @@ def _look(contents: Contents, top: Entry, target: Target) -> Outlook:
             remedy="remove it, or choose an empty directory",
         )
     return outlook
+
+
+def _refuse_names_of_one_file(contents: Contents, top: Entry, target: Target) -> None:
+    """Raises InvalidInput if names of one directory differ by case only: files would fail late, directories merge."""
+    parent, paths = None, dict[str, bytes]()
+    for path, entry in wanted(contents, top):
+        if entry.parent != parent:  # what is in one directory comes together
+            parent, paths = entry.parent, {}
+        other = paths.setdefault(entry.name.decode("utf-8", "surrogateescape").casefold(), path)
+        if other != path:
+            raise InvalidInput(
+                f"{target.root} can't hold both {repr(other)[1:]} and {repr(path)[1:]}: its file system takes names "
+                "that differ by case only for one",
+                remedy="choose a directory on another file system",
+            )
 
 
 def _make_directories(contents: Contents, top: Entry, target: Target) -> None:
@@ -215,7 +232,7 @@ class _Copying:
         return self._contents.manifest.info.block_size_bytes
 
     def _missing(self, unit: list[Wanted]) -> list[Wanted]:
-        return [each for each in unit if self._target.state(*each) is State.ABSENT]
+        return [each for each in unit if self._target.lacks(*each)]
 
     async def _copy_part(self, record: ObjectRecord, run: Run, files: list[Wanted]) -> None:
         byte_range = bytes_of(run, record.size_bytes, self._block_size_bytes)

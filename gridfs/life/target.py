@@ -98,15 +98,26 @@ class Target:
         same = status.st_size == entry.size and status.st_mtime_ns // 10**9 == entry.mtime_ns // 10**9
         return State.PRESENT if same and S_ISREG(status.st_mode) else State.OTHER
 
+    def lacks(self, path: bytes, entry: Entry) -> bool:
+        """Whether *entry* is still to be made. Raises InvalidInput if something else is at its place by now."""
+        state = self.state(path, entry)
+        if state is State.OTHER:
+            raise self._appeared(path)
+        return state is State.ABSENT
+
     def make_directory(self, path: bytes) -> None:
         with self._parent(path) as (parent, name), suppress(FileExistsError):
             os.mkdir(name, dir_fd=parent)
 
     def make_link(self, path: bytes, entry: Entry) -> None:
         """The symbolic link as given. Made when nothing is written below any more."""
-        with self._parent(path) as (parent, name), suppress(FileExistsError):
-            os.symlink(entry.target or b"", name, dir_fd=parent)
-            os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+        with self._parent(path) as (parent, name):
+            try:
+                os.symlink(entry.target or b"", name, dir_fd=parent)
+            except FileExistsError:
+                self.lacks(path, entry)
+            else:
+                os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
 
     def set_directory_time(self, path: bytes, entry: Entry) -> None:
         with self._parent(path) as (parent, name):
@@ -144,12 +155,23 @@ class Target:
             os.close(file)
 
     def finish(self, path: bytes, entry: Entry) -> None:
-        """The file is whole: it gets its mtime and its name."""
+        """The file is whole: it gets its mtime and its name. Raises InvalidInput if something has that name by now."""
         with self._none_vanishes(), self._partials() as partials:
             partial = self._partial_name(entry)
             os.utime(partial, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=partials, follow_symlinks=False)
         with self._partials() as partials, self._parent(path) as (parent, name):
-            os.rename(partial, name, src_dir_fd=partials, dst_dir_fd=parent)
+            try:
+                # Not rename(2), which replaces what somebody may have put there since it was looked at.
+                os.link(partial, name, src_dir_fd=partials, dst_dir_fd=parent, follow_symlinks=False)
+            except FileExistsError:
+                raise self._appeared(path) from None
+            except OSError:  # FAT and others have no links; what can't be written at all fails here too
+                with suppress(FileNotFoundError):
+                    os.stat(name, dir_fd=parent, follow_symlinks=False)
+                    raise self._appeared(path) from None
+                os.rename(partial, name, src_dir_fd=partials, dst_dir_fd=parent)
+            else:
+                os.unlink(partial, dir_fd=partials)
         self._begun.discard(entry.inode)
 
     def forget_partials(self) -> None:
@@ -158,6 +180,20 @@ class Target:
             for name in os.listdir(partials):
                 if name != os.fsdecode(_LOCK):
                     os.unlink(name, dir_fd=partials)
+
+    def folds_case(self) -> bool:
+        """Whether `README` and `readme` are one file there; asked of the lock file, so `lock` comes before."""
+        with suppress(FileNotFoundError), self._partials() as partials:
+            names = (os.stat(name, dir_fd=partials, follow_symlinks=False) for name in (_LOCK, _LOCK.upper()))
+            return os.path.samestat(*names)
+        return False
+
+    def _appeared(self, path: bytes) -> InvalidInput:
+        return InvalidInput(
+            f"{self.root / os.fsdecode(path)} was not there when the download began, and now is: somebody made it, or "
+            "the file system takes two names for one",
+            remedy="remove it, or choose another directory; what is there already is not fetched again",
+        )
 
     def _partial_name(self, entry: Entry) -> bytes:
         return b"%s-%d" % (self._generation[:16], entry.inode)

@@ -246,6 +246,63 @@ async def test_what_is_in_the_way_is_named_and_nothing_is_written(tmp_path: Path
     assert (to / "a").read_bytes() == b"somebody's own"
 
 
+@pytest.mark.parametrize("moment", ["looked", "written", "written, no links"])
+@pytest.mark.parametrize("name", ["a", "large", "link", "zero"])
+@on_trio
+async def test_what_appears_meanwhile_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, moment: str
+) -> None:
+    """Also the second of two names that the file system takes for one: the first is at its place then."""
+    place, finish = tmp_path / "to" / name, Target.finish
+
+    def appear(*_: object) -> None:
+        place.write_bytes(b"somebody's own")
+
+    def finish_late(target: Target, path: bytes, entry: Entry) -> None:
+        if path == (b"zero" if name == "link" else os.fsencode(name)):  # links come last
+            appear()
+        finish(target, path, entry)
+
+    def link(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))  # FAT
+
+    async with opened(SimulatedStore(), tmp_path) as contents:
+        with monkeypatch.context() as patched:
+            if moment != "looked":
+                patched.setattr(Target, "finish", finish_late)
+            if moment == "written, no links":
+                patched.setattr(os, "link", link)
+            with pytest.raises(InvalidInput, match=f"to/{name} was not there .*remove it"):
+                await download(
+                    contents,
+                    entry_at(contents, b""),
+                    tmp_path / "to",
+                    on_outlook=appear if moment == "looked" else lambda outlook: None,
+                )
+        assert place.read_bytes() == b"somebody's own"
+        place.unlink()
+        await download(contents, entry_at(contents, b""), tmp_path / "to")
+    assert found_in(tmp_path / "to") == with_directories(TREE)
+
+
+@pytest.mark.parametrize("other", [ramp(4, 1), None, Link(b"a")])
+@on_trio
+async def test_names_that_differ_by_case_where_case_does_not_count(tmp_path: Path, other: bytes | Link | None) -> None:
+    """Such a file system can't be had everywhere: here a lock file by both names stands for it."""
+    tree: Tree = {b"a/readme": ramp(1), b"b": None, b"b/README": ramp(3), b"b/one": b"", b"b/readme": other}
+    partials = tmp_path / "to/.gridfs-partial"
+    async with opened(SimulatedStore(), tmp_path, tree) as contents:
+        await download(contents, entry_at(contents, b""), tmp_path / "apart")
+        partials.mkdir(parents=True)
+        (partials / "lock").touch()
+        (partials / "LOCK").hardlink_to(partials / "lock")
+        with pytest.raises(InvalidInput, match=r"to can't hold both 'b/README' and 'b/readme': .*; choose"):
+            await download(contents, entry_at(contents, b""), tmp_path / "to")
+        assert os.listdir(tmp_path / "to") == [".gridfs-partial"]
+        await download(contents, entry_at(contents, b"a"), tmp_path / "to")
+    assert (tmp_path / "to/readme").read_bytes() == ramp(1)
+
+
 @on_trio
 async def test_a_link_in_the_target_is_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
