@@ -21,7 +21,7 @@ from pathlib import Path
 from gridfs.catalog_keys import ROOT, manifest_key, version_key, version_of_key, versions_prefix
 from gridfs.catalog_manifest import fetch_manifest, store_manifest
 from gridfs.catalog_parallel import in_parallel
-from gridfs.catalog_record import format_record, parse_record
+from gridfs.catalog_record import damaged, format_record, parse_record
 from gridfs.errors import FormatError, NotFound, ObjectExists, ObjectMissing, StoreUnavailable
 from gridfs.manifest.transport import Packed
 from gridfs.model import Version, VersionSpec
@@ -51,12 +51,24 @@ class Catalog:
 
     async def versions(self, name: str) -> list[Version]:
         """All versions of *name*, ascending, tombstones too (`deleted_at`); none if there is no such datastore."""
-        numbers = await self.numbers(name)
+        versions, unreadable = await self.readable_versions(name)
+        for error in unreadable.values():
+            raise error
+        return versions
 
-        async def read(number: int) -> Version:
-            return await self._read(name, number)
+    async def readable_versions(self, name: str) -> tuple[list[Version], dict[int, FormatError]]:
+        """As `versions`, of the records that this gridfs can read; and why it can't read the others, by number."""
+        unreadable: dict[int, FormatError] = {}
 
-        return await in_parallel(read, numbers)
+        async def read(number: int) -> Version | None:
+            try:
+                return await self._read(name, number)
+            except FormatError as error:
+                unreadable[number] = error
+                return None
+
+        found = await in_parallel(read, await self.numbers(name))
+        return [version for version in found if version is not None], dict(sorted(unreadable.items()))
 
     async def latest(self, name: str) -> Version:
         """The highest version of *name* that is not deleted. Raises NotFound."""
@@ -133,16 +145,17 @@ class Catalog:
         key = version_key(name, number)
         version = parse_record(await self.store.get(key), key)
         if (version.name, version.version) != (name, number):
-            raise FormatError(f"the commit record {key} is damaged: it describes {version.name}@{version.version}")
+            raise damaged(key, f"it describes {version.name}@{version.version}")
         if version.manifest_key != manifest_key(name, version.manifest_sha256):
-            raise FormatError(f"the commit record {key} is damaged: its manifest is {version.manifest_key}")
+            raise damaged(key, f"its manifest is {version.manifest_key}")
         return version
 
     async def _unknown_version(self, spec: VersionSpec, why: str) -> NotFound:
-        existing = [version.version for version in await self.versions(spec.name) if version.deleted_at is None]
-        if not existing:
+        versions, unreadable = await self.readable_versions(spec.name)
+        existing = [version.version for version in versions if version.deleted_at is None]
+        if not existing and not unreadable:
             return await self._unknown_name(spec.name)
-        listed = ", ".join(map(str, existing))
+        listed = ", ".join(map(str, sorted([*existing, *unreadable])))
         return NotFound(f"there is no version {spec.version} of {spec.name}{why}", remedy=f"those that exist: {listed}")
 
     async def _unknown_name(self, name: str) -> NotFound:

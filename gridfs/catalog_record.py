@@ -37,7 +37,7 @@ def parse_record(data: Buffer, key: str) -> Version:
         document = json.loads(bytes(data))
         form = document["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"the commit record {key} is damaged: it is no JSON object with a format") from error
+        raise damaged(key, "it is no JSON object with a format") from error
     if not isinstance(form, int) or form > FORMAT:
         raise FormatError(
             f"the commit record {key} has format {form}, and this gridfs reads formats up to {FORMAT}",
@@ -49,12 +49,21 @@ def parse_record(data: Buffer, key: str) -> Version:
         if value is None and field.default is not MISSING:
             continue
         if type(value) is not _TYPES[str(field.type)]:
-            raise FormatError(f"the commit record {key} is damaged: its {field.name} is {value!r}")
+            raise damaged(key, f"its {field.name} is {value!r}")
         values[field.name] = value
     if not re.fullmatch("[0-9a-f]{64}", values["manifest_sha256"]):  # it becomes the name of a file
-        raise FormatError(f"the commit record {key} is damaged: its manifest_sha256 is {values['manifest_sha256']!r}")
+        raise damaged(key, f"its manifest_sha256 is {values['manifest_sha256']!r}")
     try:
         values["mode"] = Mode(values["mode"])
     except ValueError as error:
-        raise FormatError(f"the commit record {key} is damaged: its mode is {values['mode']!r}") from error
+        raise damaged(key, f"its mode is {values['mode']!r}") from error
     return Version(**values)
+
+
+def damaged(key: str, what: str) -> FormatError:
+    """The record at *key* is not what gridfs has put there."""
+    # Nor can it be deleted: a tombstone names the manifest, whose data stays while other nodes may still read it.
+    return FormatError(
+        f"the commit record {key} is damaged: {what}",
+        remedy="restore it from a backup or an earlier version of the object; other versions are not affected",
+    )

@@ -23,8 +23,9 @@ def count_changes(invocation: Invocation, selected: SelectedStore, version: Vers
         store = await open_store(selected.settings)
         try:
             catalog = Catalog(store)
-            earlier = [each for each in await catalog.versions(version.name) if each.version < version.version]
-            existing = [each for each in earlier if each.deleted_at is None]
+            # The new version exists: a record of an old one that can't be read does not make its creation fail.
+            readable, _ = await catalog.readable_versions(version.name)
+            existing = [each for each in readable if each.version < version.version and each.deleted_at is None]
             if not existing:
                 return None
             last = max(existing, key=lambda each: each.version)

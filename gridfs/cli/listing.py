@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gridfs.cli.invocation import LOOK_UP_PATIENCE_S, Invocation
-from gridfs.cli.output import Column, print_json, print_table, say, shown_size, shown_time
+from gridfs.cli.output import Column, print_json, print_table, raise_all, say, shown_size, shown_time
+from gridfs.errors import FormatError
 from gridfs.model import Version
 
 if TYPE_CHECKING:
@@ -33,17 +34,18 @@ def list_(invocation: Invocation, show_incomplete: bool) -> None:
 def print_datastores(invocation: Invocation) -> None:
     """Prints the list of the selected store."""
 
-    async def all_versions() -> list[Version]:
+    async def all_versions() -> tuple[list[Version], list[FormatError]]:
         async with invocation.open_catalog(patience_s=LOOK_UP_PATIENCE_S) as catalog:
             return await _available_versions(catalog)
 
-    versions = invocation.run(all_versions)
+    versions, unreadable = invocation.run(all_versions)
     selected = invocation.selected_store
     if invocation.json:
         print_json([version_as_json(version, selected.cluster) for version in versions])
-        return
-    print_versions(versions, selected.cluster)
-    if not versions:
+    else:
+        print_versions(versions, selected.cluster)
+    raise_all(unreadable)
+    if not versions and not invocation.json:
         say(f"No datastores in {selected.settings.url}. Make one: grid datastore create FOLDER --name NAME")
 
 
@@ -89,12 +91,16 @@ def version_as_json(version: Version, cluster: str | None) -> dict[str, str | in
     }
 
 
-async def _available_versions(catalog: Catalog) -> list[Version]:
-    """All versions that are not deleted. Datastores are asked for side by side: a store may be 50 ms away."""
+async def _available_versions(catalog: Catalog) -> tuple[list[Version], list[FormatError]]:
+    """All versions that are not deleted, and what is wrong with the records that can't be read.
+
+    Datastores are asked for side by side: a store may be 50 ms away.
+    """
     from gridfs.catalog_parallel import in_parallel
 
-    found = await in_parallel(catalog.versions, await catalog.names())
-    return [version for versions in found for version in versions if version.deleted_at is None]
+    found = await in_parallel(catalog.readable_versions, await catalog.names())
+    versions = [version for versions, _ in found for version in versions if version.deleted_at is None]
+    return versions, [error for _, unreadable in found for error in unreadable.values()]
 
 
 def print_incomplete(invocation: Invocation) -> None:

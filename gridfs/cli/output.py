@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from gridfs.cli.failures import one_line
+from gridfs.errors import GridfsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,14 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     say(f"grid: warning: {text}")
+
+
+def raise_all(failures: Sequence[GridfsError]) -> None:
+    """Ends a command that did what it could: raises the last of *failures*, which is said then, and says the others."""
+    for failure in failures[:-1]:
+        warn(str(failure))
+    if failures:
+        raise failures[-1]
 
 
 def shown_size(size_bytes: int) -> str:

@@ -69,11 +69,11 @@ def download(invocation: Invocation, spec: VersionSpec, places: tuple[str, ...])
             async with open_contents(catalog, version, cache, invocation.store_settings) as contents:
                 top = entry_at(contents.manifest, version, path)
                 with shown_progress() as progress:
-                    progress.on_phase("downloading")
                     return await copy(
                         contents,
                         top,
                         directory,
+                        on_phase=progress.on_phase,
                         on_outlook=lambda outlook: progress.on_total(outlook.missing.files, outlook.missing.size_bytes),
                         on_advance=progress.on_advance,
                     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gridfs.cli.invocation import Invocation
-from gridfs.cli.output import Column, print_json, print_table, say, shown_count, shown_size, warn
+from gridfs.cli.output import Column, print_json, print_table, raise_all, say, shown_count, shown_size
 from gridfs.cli.parameters import DURATION, SPEC, Number
 from gridfs.errors import Busy, GridfsError, InvalidInput
 from gridfs.model import Version, VersionSpec
@@ -110,10 +110,7 @@ def gc(invocation: Invocation, names: tuple[str, ...], dry_run: bool, grace: flo
         columns += [Column("Would Remove" if dry_run else "Removed", right=True)]
         rows = [[each.name, _shown(each.kept), _shown(each.waiting), _shown(each.removed)] for each in collections]
         print_table(columns, rows)
-    for failure in failures[:-1]:
-        warn(str(failure))
-    if failures:
-        raise failures[-1]
+    raise_all(failures)
 
 
 def _one_version(spec: VersionSpec | None, name: str | None, number: int | None) -> VersionSpec:

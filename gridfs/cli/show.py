@@ -16,9 +16,19 @@ import click
 from gridfs.cli.failures import one_line
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.listing import version_as_json
-from gridfs.cli.output import Column, print_json, print_table, say, shown_count, shown_path, shown_size, shown_time
+from gridfs.cli.output import (
+    Column,
+    print_json,
+    print_table,
+    raise_all,
+    say,
+    shown_count,
+    shown_path,
+    shown_size,
+    shown_time,
+)
 from gridfs.cli.parameters import SPEC
-from gridfs.errors import InvalidInput, NotFound
+from gridfs.errors import FormatError, InvalidInput, NotFound
 from gridfs.model import Entry, Kind, Problem, Version, VersionSpec
 
 if TYPE_CHECKING:
@@ -45,14 +55,14 @@ def versions(invocation: Invocation, name: str) -> None:
 
     wanted = normalise_name(name)
 
-    async def work() -> list[Version]:
+    async def work() -> tuple[list[Version], list[FormatError]]:
         async with invocation.open_catalog() as catalog:
-            found = await catalog.versions(wanted)
-            if not found:
+            found, unreadable = await catalog.readable_versions(wanted)
+            if not found and not unreadable:
                 await catalog.latest(wanted)  # raises, with near names
-            return found
+            return found, list(unreadable.values())
 
-    found = invocation.run(work)
+    found, unreadable = invocation.run(work)
     if invocation.json:
         cluster = invocation.selected_store.cluster
         print_json(
@@ -61,6 +71,7 @@ def versions(invocation: Invocation, name: str) -> None:
                 for version in found
             ]
         )
+        raise_all(unreadable)
         return
     columns = [Column("Version", right=True), Column("Size", right=True), Column("Files", right=True)]
     columns += [Column("Created At"), Column("Status"), Column("Source")]
@@ -76,6 +87,7 @@ def versions(invocation: Invocation, name: str) -> None:
         for version in found
     ]
     print_table(columns, rows)
+    raise_all(unreadable)
 
 
 @click.command("show")

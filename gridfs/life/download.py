@@ -1,5 +1,6 @@
 """Copies files of a version into a directory, without a mount: `grid datastore download`.
 
+    0  wait until no other download writes to the directory
     1  look: what is there already, and does anything stand in the way? Nothing is written before that is known
     2  directories
     3  contents: the files of one object are a unit, units in parallel, each read in parts that are verified before
@@ -34,6 +35,7 @@ from gridfs.read.verify import wrong_blocks
 _UNIT_FILES = 4096
 """Files of one unit at most: of a pack there are hundreds, and empty files have no object that bounds them."""
 _CONFLICTS_NAMED = 3
+_LOCK_INTERVAL_S = 0.2
 
 
 class Wanted(NamedTuple):
@@ -77,6 +79,7 @@ async def download(
     top: Entry,
     directory: Path,
     *,
+    on_phase: Callable[[str], None] = lambda text: None,
     on_outlook: Callable[[Outlook], None] = lambda outlook: None,
     on_advance: Callable[[int, int], None] = lambda files, size_bytes: None,
 ) -> Outlook:
@@ -88,6 +91,8 @@ async def download(
     try:
         target = Target(directory, contents.version.manifest_sha256)
         try:
+            await _alone_in(target, on_phase)
+            on_phase("downloading")
             outlook = await trio.to_thread.run_sync(_look, contents, top, target)
             on_outlook(outlook)
             await trio.to_thread.run_sync(_make_directories, contents, top, target)
@@ -106,7 +111,23 @@ async def download(
     return outlook
 
 
+async def _alone_in(target: Target, on_phase: Callable[[str], None]) -> None:
+    """Returns when no other download writes to *target*.
+
+    It waits and does not refuse: who downloads one version from every task of a job, or two paths of it at once, wants
+    all of them to succeed. The one that waited finds what the other has fetched.
+    """
+    waits = False
+    while not await trio.to_thread.run_sync(target.lock):
+        if not waits:
+            on_phase(f"waiting for another download into {target.root}")
+            waits = True
+        await trio.sleep(_LOCK_INTERVAL_S)
+
+
 def _look(contents: Contents, top: Entry, target: Target) -> Outlook:
+    if target.folds_case():
+        _refuse_names_of_one_file(contents, top, target)
     outlook = Outlook(Amount(), Amount())
     conflicts = []
     for path, entry in wanted(contents, top):
@@ -123,6 +144,21 @@ def _look(contents: Contents, top: Entry, target: Target) -> Outlook:
             remedy="remove it, or choose an empty directory",
         )
     return outlook
+
+
+def _refuse_names_of_one_file(contents: Contents, top: Entry, target: Target) -> None:
+    """Raises InvalidInput if names of one directory differ by case only: files would fail late, directories merge."""
+    parent, paths = None, dict[str, bytes]()
+    for path, entry in wanted(contents, top):
+        if entry.parent != parent:  # what is in one directory comes together
+            parent, paths = entry.parent, {}
+        other = paths.setdefault(entry.name.decode("utf-8", "surrogateescape").casefold(), path)
+        if other != path:
+            raise InvalidInput(
+                f"{target.root} can't hold both {repr(other)[1:]} and {repr(path)[1:]}: its file system takes names "
+                "that differ by case only for one",
+                remedy="choose a directory on another file system",
+            )
 
 
 def _make_directories(contents: Contents, top: Entry, target: Target) -> None:
@@ -196,7 +232,7 @@ class _Copying:
         return self._contents.manifest.info.block_size_bytes
 
     def _missing(self, unit: list[Wanted]) -> list[Wanted]:
-        return [each for each in unit if self._target.state(*each) is State.ABSENT]
+        return [each for each in unit if self._target.lacks(*each)]
 
     async def _copy_part(self, record: ObjectRecord, run: Run, files: list[Wanted]) -> None:
         byte_range = bytes_of(run, record.size_bytes, self._block_size_bytes)

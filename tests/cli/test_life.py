@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from gridfs.config import Paths
-from tests.cli.conftest import files_below
+from gridfs.life.target import Target
+from tests.cli.conftest import ENDING_S, Ended, files_below
 from tests.support.daemons import release_all
 from tests.support.data import ramp
 
@@ -65,6 +67,32 @@ def test_versions_and_show(grid, pets):
     plain = grid("datastore", "show", "pets").succeeded().out
     assert "version           2\n" in plain
     assert shown["manifest_sha256"] not in plain
+
+
+def test_a_record_that_can_t_be_read_hides_no_other_version(grid, pets, folder, private_dirs):
+    grid("datastore", "create", folder, "--name", "zoo").succeeded()
+    records = private_dirs.data / "store" / "datastores" / "pets" / "versions"
+    (records / "00000002.json").write_bytes(b'{"format": 1, "name": "pe')
+    for command, shown in (
+        (["datastore"], [("pets", 1), ("zoo", 1)]),
+        (["datastore", "versions", "pets"], [("pets", 1)]),
+    ):
+        ended = grid(*command, "-o", "json")
+        assert [(each["name"], each["version"]) for each in json.loads(ended.out)] == shown
+        Ended(ended.code, "", ended.err).failed(8, "pets/versions/00000002.json is damaged", "restore it")
+        ended = grid(*command)
+        assert len(ended.out.splitlines()) == 1 + len(shown)
+        Ended(ended.code, "", ended.err).failed(8, "pets/versions/00000002.json is damaged")
+    grid("datastore", "show", "pets@99").failed(3, "no version 99", "1, 2")
+    grid("datastore", "delete", "pets@2", "--yes").failed(8, "00000002.json")
+    (records / "00000001.json").write_bytes(b"")
+    ended = grid("datastore")
+    assert ended.code == 8
+    assert ended.err.count("is damaged") == 2
+    assert "zoo" in ended.out
+    assert "pets" not in ended.out
+    assert grid("datastore", "versions", "pets").code == 8
+    assert "No datastores" not in ended.err
 
 
 def test_show_reports_what_could_not_be_kept(grid, folder):
@@ -125,6 +153,20 @@ def test_download(grid, pets, tmp_path):
     grid("datastore", "download", "pets", "nothing", tmp_path / "x").failed(3, "nothing")
     grid("datastore", "download", "pets", tmp_path / "cats" / "3.jpg").failed(2, "3.jpg is not a directory")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_download_waits_for_another_into_its_directory(pets, tmp_path):
+    other = Target(tmp_path / "to", "0" * 64)
+    assert other.lock()
+    command = [sys.executable, "-m", "gridfs", "datastore", "download", "pets", str(tmp_path / "to")]
+    waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert waiting.stderr is not None
+    assert waiting.stderr.readline() == f"waiting for another download into {tmp_path / 'to'}\n"
+    assert os.listdir(tmp_path / "to") == [".gridfs-partial"]
+    other.close()
+    _, err = waiting.communicate(timeout=ENDING_S)
+    assert waiting.returncode == 0, err
+    assert files_below(tmp_path / "to") == files_below(pets)
 
 
 def test_verify_names_what_is_wrong(grid, pets, private_dirs):
@@ -273,3 +315,13 @@ def test_a_no_copy_version_is_verified_and_downloaded_from_its_bucket(grid, tmp_
     ended = grid("datastore", "download", "set", tmp_path / "again", env=environment)
     assert ended.code == 7
     assert "Traceback" not in ended.err
+
+
+def test_a_no_copy_creation_succeeds_beside_a_record_that_can_t_be_read(grid, private_dirs, s3_moto):
+    s3_moto.client().put_object(Bucket=s3_moto.bucket, Key="set/a", Body=ramp(10))
+    create = ("datastore", "create", f"s3://{s3_moto.bucket}/set/", "--no-copy", "--endpoint-url", s3_moto.endpoint_url)
+    for _ in range(2):
+        grid(*create, env=s3_moto.environment()).succeeded()
+    (private_dirs.data / "store/datastores/set/versions/00000001.json").write_bytes(b"{")
+    made = grid(*create, "-o", "json", env=s3_moto.environment()).json
+    assert (made["version"], made["changes"]) == (3, {"added": 0, "changed": 0, "removed": 0})

@@ -144,6 +144,28 @@ async def test_unknown_versions_say_which_there_are() -> None:
 
 
 @on_trio
+async def test_unreadable_records_hide_no_others() -> None:
+    store = SimulatedStore()
+    catalog = catalog_of(store)
+    made = [await catalog.commit(draft()) for _ in range(4)]
+    store.place(version_key("set", 2), b"{")
+    store.place(version_key("set", 4), b'{"format": 2, "readable_since": "3.1.0"}')
+    readable, unreadable = await catalog.readable_versions("set")
+    assert readable == [made[0], made[2]]
+    assert list(unreadable) == [2, 4]
+    with pytest.raises(NotFound, match="no version 9 of set; those that exist: 1, 2, 3, 4"):
+        await catalog.resolve(VersionSpec("set", 9))
+    with pytest.raises(FormatError, match=r"00000004.*gridfs 3\.1\.0"):  # no older version in its place
+        await catalog.resolve(VersionSpec("set"))
+    with pytest.raises(FormatError, match="00000002"):  # the data of each must be known to be kept
+        await catalog.versions("set")
+    await catalog.delete(made[0])
+    await catalog.delete(made[2])
+    with pytest.raises(NotFound, match=r"no version 1 of set: it was deleted.*those that exist: 2, 4"):
+        await catalog.resolve(VersionSpec("set", 1))
+
+
+@on_trio
 async def test_a_record_in_another_s_place_is_refused() -> None:
     store = SimulatedStore()
     catalog = catalog_of(store)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from gridfs.catalog import Catalog
 from gridfs.catalog_contents import Contents, open_contents
 from gridfs.catalog_keys import objects_prefix
 from gridfs.config import StoreSettings
-from gridfs.errors import AccessDenied, FormatError, GridfsError, IntegrityError, InvalidInput, Unsupported
+from gridfs.errors import AccessDenied, Busy, FormatError, GridfsError, IntegrityError, InvalidInput, Unsupported
 from gridfs.life.download import Amount, Outlook, download
 from gridfs.life.target import Target
 from gridfs.manifest.writer import ManifestWriter
@@ -132,7 +133,7 @@ async def test_an_interrupted_one_goes_on_in_the_middle_of_a_file(tmp_path: Path
         with pytest.raises(BaseExceptionGroup):
             await download(contents, entry_at(contents, b""), tmp_path / "to", on_advance=interrupt)
         assert not (tmp_path / "to/large").exists()
-        written = sum(path.stat().st_blocks * 512 for path in (tmp_path / "to/.gridfs-partial").iterdir())
+        written = sum(path.stat().st_blocks * 512 for path in (tmp_path / "to").glob(".gridfs-partial/*"))
         assert written >= (after - 1) * 8 * MIB
         before = fetched(store)
         await download(contents, entry_at(contents, b""), tmp_path / "to")
@@ -145,10 +146,79 @@ async def test_what_an_earlier_run_wrote_is_verified(tmp_path: Path) -> None:
     tree = {b"large": ramp(20 * MIB)}
     async with opened(SimulatedStore(), tmp_path, tree) as contents:
         target = Target(tmp_path / "to", contents.version.manifest_sha256)
+        assert target.lock()
         target.write(entry_at(contents, b"large"), 0, ramp(12 * MIB, 1))
         target.close()
         await download(contents, entry_at(contents, b""), tmp_path / "to")
     assert found_in(tmp_path / "to") == tree
+
+
+@on_trio
+async def test_two_at_once_into_one_directory(tmp_path: Path) -> None:
+    """The one that ends first clears what is not whole; the other's large file had a hole then."""
+    tree = {b"large": ramp(32 * MIB), b"small": ramp(10)}
+    phases: list[str] = []
+    async with opened(SimulatedStore(), tmp_path, tree) as contents, trio.open_nursery() as nursery:
+        begun = trio.Event()
+
+        async def copy(path: bytes, on_advance: Callable[[int, int], None] = lambda files, size_bytes: None) -> None:
+            top = entry_at(contents, path)
+            await download(contents, top, tmp_path / "to", on_phase=phases.append, on_advance=on_advance)
+
+        nursery.start_soon(copy, b"large", lambda files, size_bytes: begun.set())
+        await begun.wait()
+        nursery.start_soon(copy, b"small")
+        nursery.start_soon(copy, b"")
+    assert found_in(tmp_path / "to") == tree
+    assert sorted(os.listdir(tmp_path / "to")) == ["large", "small"]
+    assert phases.count(f"waiting for another download into {tmp_path / 'to'}") == 2
+
+
+def test_a_lock_that_its_holder_removes_is_not_taken_for_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened before the holder's end and locked after it: whoever comes next makes a new one."""
+    holder, waiting, third = (Target(tmp_path / "to", "0" * 64) for _ in range(3))
+    assert holder.lock()
+    flock = fcntl.flock
+
+    def after_the_holder_s_end(descriptor: int, operation: int) -> None:
+        monkeypatch.undo()
+        holder.close()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", after_the_holder_s_end)
+    assert not waiting.lock()
+    assert third.lock()
+    assert not waiting.lock()
+    third.close()
+    assert waiting.lock()
+    waiting.close()
+    assert os.listdir(tmp_path / "to") == []
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_what_somebody_removed_is_never_a_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))  # Lustre
+
+    file = Entry(2, 1, b"x", Kind.FILE, 0o644, 2, 0, 1, 0, None, None, None, None)
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", flock)
+    for found in (False, True):
+        target = Target(tmp_path / "to", "0" * 64)
+        assert target.lock()
+        target.write(file, 0, b"1")
+        if found:  # by a run that goes on where that one ended
+            target.close()
+            target = Target(tmp_path / "to", "0" * 64)
+            assert target.lock()
+            assert target.read_partial(file, 0, 1) == b"1"
+        (tmp_path / "to/.gridfs-partial" / f"{'0' * 16}-2").unlink()
+        with pytest.raises(Busy, match=r"gridfs-partial was emptied .*one download at a time"):
+            target.write(file, 1, b"2")
+        with pytest.raises(Busy):
+            target.finish(b"x", file)
+        target.close()
+    assert os.listdir(tmp_path / "to") == []
 
 
 @on_trio
@@ -176,6 +246,63 @@ async def test_what_is_in_the_way_is_named_and_nothing_is_written(tmp_path: Path
     assert (to / "a").read_bytes() == b"somebody's own"
 
 
+@pytest.mark.parametrize("moment", ["looked", "written", "written, no links"])
+@pytest.mark.parametrize("name", ["a", "large", "link", "zero"])
+@on_trio
+async def test_what_appears_meanwhile_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, moment: str
+) -> None:
+    """Also the second of two names that the file system takes for one: the first is at its place then."""
+    place, finish = tmp_path / "to" / name, Target.finish
+
+    def appear(*_: object) -> None:
+        place.write_bytes(b"somebody's own")
+
+    def finish_late(target: Target, path: bytes, entry: Entry) -> None:
+        if path == (b"zero" if name == "link" else os.fsencode(name)):  # links come last
+            appear()
+        finish(target, path, entry)
+
+    def link(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))  # FAT
+
+    async with opened(SimulatedStore(), tmp_path) as contents:
+        with monkeypatch.context() as patched:
+            if moment != "looked":
+                patched.setattr(Target, "finish", finish_late)
+            if moment == "written, no links":
+                patched.setattr(os, "link", link)
+            with pytest.raises(InvalidInput, match=f"to/{name} was not there .*remove it"):
+                await download(
+                    contents,
+                    entry_at(contents, b""),
+                    tmp_path / "to",
+                    on_outlook=appear if moment == "looked" else lambda outlook: None,
+                )
+        assert place.read_bytes() == b"somebody's own"
+        place.unlink()
+        await download(contents, entry_at(contents, b""), tmp_path / "to")
+    assert found_in(tmp_path / "to") == with_directories(TREE)
+
+
+@pytest.mark.parametrize("other", [ramp(4, 1), None, Link(b"a")])
+@on_trio
+async def test_names_that_differ_by_case_where_case_does_not_count(tmp_path: Path, other: bytes | Link | None) -> None:
+    """Such a file system can't be had everywhere: here a lock file by both names stands for it."""
+    tree: Tree = {b"a/readme": ramp(1), b"b": None, b"b/README": ramp(3), b"b/one": b"", b"b/readme": other}
+    partials = tmp_path / "to/.gridfs-partial"
+    async with opened(SimulatedStore(), tmp_path, tree) as contents:
+        await download(contents, entry_at(contents, b""), tmp_path / "apart")
+        partials.mkdir(parents=True)
+        (partials / "lock").touch()
+        (partials / "LOCK").hardlink_to(partials / "lock")
+        with pytest.raises(InvalidInput, match=r"to can't hold both 'b/README' and 'b/readme': .*; choose"):
+            await download(contents, entry_at(contents, b""), tmp_path / "to")
+        assert os.listdir(tmp_path / "to") == [".gridfs-partial"]
+        await download(contents, entry_at(contents, b"a"), tmp_path / "to")
+    assert (tmp_path / "to/readme").read_bytes() == ramp(1)
+
+
 @on_trio
 async def test_a_link_in_the_target_is_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
@@ -195,6 +322,7 @@ def test_names_that_would_leave_the_target_are_refused(tmp_path: Path, name: byt
     """A manifest that somebody forged by hand; the writer refuses to make it."""
     file = Entry(2, 1, name, Kind.FILE, 0o644, 1, 0, 1, 0, None, None, None, None)
     target = Target(tmp_path / "to", "0" * 64)
+    assert target.lock()
     target.write(file, 0, b"x")
     for act in (target.state, target.finish, target.make_link, target.set_directory_time):
         with pytest.raises((FormatError, InvalidInput)):
