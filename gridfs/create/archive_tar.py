@@ -3,6 +3,10 @@
 tarfile ends quietly at a header that it can't read, and at the end of the file; here both are damage, unless the
 archive's end mark (two blocks of zeros) was seen. What follows the mark is read to its end, so that the checksum of the
 compression around it is verified too.
+
+A sparse file of which over 8 GiB are stored has two sizes in its PAX header: `size` is what is stored, the map of its
+holes included, and `GNU.sparse.realsize` (or `.size`) is how long the file is. tarfile believes whichever comes
+last, and looks for the next header by it, from behind the map (cpython #136601, #136602). Both are put right here.
 """
 
 from __future__ import annotations
@@ -64,18 +68,34 @@ def stream_tar(content: Readable, arrivals: Arrivals, account: Account) -> None:
 
 
 class _StrictInfo(tarfile.TarInfo):
-    """A header that remembers how the archive ended."""
+    """A header that remembers how the archive ended, and where its data begins."""
+
+    stored_at: int | None = None
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        """Called for a PAX header, and by it for the header that follows, which is then returned by both."""
         try:
-            return super().fromtarfile(tarfile_)
+            info = super().fromtarfile(tarfile_)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(
                 f"at byte {tarfile_.offset}: {str(error) or 'no header where one belongs'}"
             ) from error
+        if info.stored_at is None:
+            info.stored_at = info.offset_data
+        elif info.issparse() and "size" in info.pax_headers:
+            info._tell_sizes_apart(tarfile_, info.stored_at)
+        return info
+
+    def _tell_sizes_apart(self, tarfile_: tarfile.TarFile, stored_at: int) -> None:
+        headers = self.pax_headers
+        real_size = headers.get("GNU.sparse.realsize", headers.get("GNU.sparse.size"))
+        if real_size is None:
+            raise tarfile.ReadError(f"the sparse file {self.name!r} does not say how long it is")
+        self.size = int(real_size)
+        tarfile_.offset = stored_at + -(-int(headers["size"]) // BLOCK_SIZE_BYTES) * BLOCK_SIZE_BYTES
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -156,6 +176,9 @@ class _Sparse(_Content):
 
     def __init__(self, tar: tarfile.TarFile, member: tarfile.TarInfo, account: Account) -> None:
         super().__init__(tar, member)
+        parts = cast("list[tuple[int, int]]", member.sparse)
+        if any(start + length > member.size for start, length in parts):
+            raise tarfile.ReadError(f"the sparse file {member.name!r} has data behind its end")
         self._file = tar.extractfile(member)
         self._account = account
 
