@@ -2,7 +2,8 @@
 
 tarfile ends quietly at a header that it can't read, and at the end of the file; here both are damage, unless the
 archive's end mark (two blocks of zeros) was seen. What follows the mark is read to its end, so that the checksum of the
-compression around it is verified too.
+compression around it is verified too. Zeros there are padding; anything else (of `cat a.tar b.tar` the second archive)
+is left out, as `tar -x` does, and reported.
 
 A sparse file of which over 8 GiB are stored has two sizes in its PAX header: `size` is what is stored, the map of its
 holes included, and `GNU.sparse.realsize` (or `.size`) is how long the file is. tarfile believes whichever comes
@@ -23,6 +24,7 @@ from gridfs.model import Kind, Problem
 
 BLOCK_SIZE_BYTES = 512
 _READ_SIZE_BYTES = 256 << 10
+_PADDING = bytes(_READ_SIZE_BYTES)
 _SKIPPED = {
     tarfile.CHRTYPE: "device",
     tarfile.BLKTYPE: "device",
@@ -57,10 +59,13 @@ def stream_tar(content: Readable, arrivals: Arrivals, account: Account) -> None:
             for member in _members(tar):
                 account.add_entry()
                 _Member(tar, member, arrivals, account).hand_over()
+            is_followed = _is_followed(tar)
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise damaged(account.archive, error) from error
-    while content.read(_READ_SIZE_BYTES):
-        pass
+    if is_followed:
+        arrivals.add_problem(
+            Problem("trailing-bytes", b"", "something else follows the tar, perhaps another one; it is left out")
+        )
     if account.has_rest:
         arrivals.add_problem(
             Problem("trailing-bytes", b"", "something else follows the compressed data; it is left out")
@@ -103,6 +108,14 @@ def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     while (member := tar.next()) is not None:
         yield member
         tar.members.clear()  # type: ignore[attr-defined]
+
+
+def _is_followed(tar: tarfile.TarFile) -> bool:
+    """Reads all that lies behind the end mark; whether any of it is not padding."""
+    stream, found = cast("Readable", tar.fileobj), False  # what it has read ahead comes first
+    while data := stream.read(_READ_SIZE_BYTES):
+        found = found or data != _PADDING[: len(data)]
+    return found
 
 
 class _Member:

@@ -250,8 +250,9 @@ class _Creation:
         if counts:
             first = next(self._journal.problems())
             listed = ", ".join(f"{count} {reason}" for reason, count in counts)
+            detail = f" ({first.detail})" if first.detail else ""
             raise SourceProblem(
-                f"{self._source.label} can't be kept whole: {listed}; the first is {os.fsdecode(first.name)!r}",
+                f"{self._source.label} can't be kept whole: {listed}; the first is {os.fsdecode(first.name)!r}{detail}",
                 remedy="leave --strict out to go on without them"
                 + (", or name them by --exclude" if self._request.kind is SourceKind.BUCKET else ""),
             )
