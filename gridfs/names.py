@@ -12,6 +12,7 @@ import re
 import unicodedata
 from urllib.parse import unquote, urlsplit
 
+from gridfs.addresses import shown_url
 from gridfs.errors import InvalidInput
 from gridfs.model import VersionSpec
 
@@ -51,7 +52,9 @@ def name_from_source(source: str) -> str:
     component = _last_component(source)
     name = _reduced(component)[:MAX_NAME_LENGTH]
     if not name:
-        raise InvalidInput(f"{source!r} has no last component that a datastore could be named after", remedy=_REMEDY)
+        raise InvalidInput(
+            f"{shown_url(source)!r} has no last component that a datastore could be named after", remedy=_REMEDY
+        )
     return name
 
 
@@ -59,7 +62,7 @@ def parse_spec(text: str) -> VersionSpec:
     """`NAME` or `NAME@VERSION` as users write it. Raises InvalidInput."""
     if "://" in text:
         raise InvalidInput(
-            f"{text!r} is an address, and not the name of a datastore",
+            f"{shown_url(text)!r} is an address, and not the name of a datastore",
             remedy="`grid datastore` lists the names; a store is chosen with --store",
         )
     looks_like = re.fullmatch(r"([^:@]+):([0-9]{1,8})", text)

@@ -16,6 +16,7 @@ from typing import IO, Protocol, TypeAlias, cast
 
 import trio
 
+from gridfs.addresses import shown_url
 from gridfs.config import FREE_SPACE_FRACTION
 from gridfs.create.archive_rules import Account
 from gridfs.create.archive_tar import BLOCK_SIZE_BYTES, is_tar, stream_tar
@@ -23,7 +24,7 @@ from gridfs.create.archive_zip import ZIP_MAGICS, stream_zip
 from gridfs.create.decompress import Readable, compression_of, decompressed
 from gridfs.create.remote_file import opened
 from gridfs.create.source import Arrivals
-from gridfs.create.web import HttpResource, Patience, shown_url
+from gridfs.create.web import HttpResource, Patience
 from gridfs.errors import AccessDenied, NotFound, SourceProblem
 
 _SPOOL_STEP_BYTES = 1 << 20

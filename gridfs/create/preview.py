@@ -35,7 +35,7 @@ async def preview(request: CreateRequest, store_url: str, paths: Paths, progress
     async with opened_source(request, store_url, paths) as (source, notes):
         if isinstance(source, StreamedSource):
             raise InvalidInput(
-                f"--dry-run can't be used with '{request.source}'",
+                f"--dry-run can't be used with '{source.label}'",
                 remedy="an archive tells what it holds while it is read",
             )
         with TemporaryDirectory(dir=parent, prefix="preview-") as directory:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from gridfs.addresses import shown_url
 from gridfs.config import StoreSettings
 from gridfs.errors import FormatError, InvalidInput
 from gridfs.model import Mode
@@ -29,7 +30,8 @@ class CreateRequest:
     name: str
     """Of the datastore, normalised."""
     source: str
-    """An absolute path, an s3:// or an http(s):// address; never with credentials."""
+    """An absolute path, an s3:// or an http(s):// address. The latter may have a password or a signature in it, which a
+    `resume` needs: it is kept in a file that is the user's alone, and shown by `shown_url`."""
     mode: Mode = Mode.COPY
     skip_unreadable: bool = False
     """Leave out what can't be read, and report it."""
@@ -77,7 +79,8 @@ def source_kind(source: str) -> SourceKind:
     """What *source* is: http(s)://, s3:// in any case, or a path. Raises InvalidInput for another scheme."""
     if re.match(r"(s3|https?):(?!//)", source, re.IGNORECASE):
         raise InvalidInput(
-            f"{source!r} is no address", remedy="write s3://BUCKET/PREFIX or https://HOST/PATH; ./ goes before a folder"
+            f"{shown_url(source)!r} is no address",
+            remedy="write s3://BUCKET/PREFIX or https://HOST/PATH; ./ goes before a folder",
         )
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
     scheme = match[1].lower() if match else "file"
@@ -87,7 +90,9 @@ def source_kind(source: str) -> SourceKind:
         return SourceKind.BUCKET
     if scheme == "file":
         return SourceKind.LOCAL
-    raise InvalidInput(f"{source!r} is no source: {scheme}:// is unknown", remedy="give a folder, s3:// or https://")
+    raise InvalidInput(
+        f"{shown_url(source)!r} is no source: {scheme}:// is unknown", remedy="give a folder, s3:// or https://"
+    )
 
 
 def absolute_source(source: str) -> str:

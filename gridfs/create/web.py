@@ -21,11 +21,11 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
 
 import trio
 
 from gridfs import __version__
+from gridfs.addresses import shown_url
 from gridfs.errors import AccessDenied, GridfsError, NotFound, SourceProblem, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -268,11 +268,3 @@ def _info_of(response: httpx2.Response) -> ResourceInfo:
     validator = etag if etag.startswith('"') else headers.get("Last-Modified")
     ranges = headers.get("Accept-Ranges", "").strip().lower() == "bytes" or response.status_code == 206
     return ResourceInfo(size_bytes, validator, ranges, headers.get("Content-Type", ""))
-
-
-def shown_url(url: str) -> str:
-    """*url* without what may be secret: user, password, query and fragment."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"

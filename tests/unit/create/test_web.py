@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from gridfs.create.remote_file import RemoteFile, opened
-from gridfs.create.web import MAX_REDIRECTS, HttpResource, Patience, shown_url
+from gridfs.create.web import MAX_REDIRECTS, HttpResource, Patience
 from gridfs.errors import AccessDenied, NotFound, SourceProblem, StoreUnavailable
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
@@ -172,11 +172,6 @@ async def test_a_reading_that_is_abandoned_ends_in_order(server: Server) -> None
         gc.collect()
         await trio.testing.wait_all_tasks_blocked()
     assert [str(warning.message) for warning in warned] == []
-
-
-def test_what_is_shown_of_an_address_is_no_secret() -> None:
-    assert shown_url("https://user:word@host:8443/a/b.zip?token=secret#part") == "https://host:8443/a/b.zip"
-    assert shown_url("http://[::1]:80/a") == "http://[::1]:80/a"
 
 
 @on_trio
