@@ -90,14 +90,14 @@ def _reduced(text: str) -> str:
 
 def _last_component(source: str) -> str:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
-        address = urlsplit(source)
-        scheme = address.scheme.lower()
-        if scheme == "file":
-            return _last_of_path(unquote(address.path))
-        if scheme in ("http", "https"):
+        scheme, _, rest = source.partition("://")
+        if scheme.lower() == "file":
+            return _last_of_path(unquote(rest))
+        if scheme.lower() in ("http", "https"):
+            address = urlsplit(source)
             return _without_suffixes(unquote(address.path).rstrip("/").rpartition("/")[2]) or (address.hostname or "")
         # A key may hold '?' and '#', which mean nothing in an address of an object store.
-        bucket, _, key = source.partition("://")[2].partition("/")
+        bucket, _, key = rest.partition("/")
         return key.rstrip("/").rpartition("/")[2] or bucket
     return _last_of_path(source)
 

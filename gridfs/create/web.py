@@ -168,7 +168,7 @@ class HttpResource:
                     pieces.clear()
                 if self.info.size_bytes is not None and end < self.info.size_bytes:
                     raise _Broken("the connection ended early")
-        except (httpx2.TransportError, httpx2.InvalidURL) as error:
+        except (httpx2.TransportError, httpx2.InvalidURL, UnicodeError) as error:  # the last by a host like a..b
             if size:
                 yield b"".join(pieces)
             raise self._meaning(error) from error
@@ -178,8 +178,8 @@ class HttpResource:
 
         if isinstance(error, httpx2.TimeoutException):
             return _Broken("the server is silent")
-        if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
-            return SourceProblem(f"{self.label} is no address: {error}")
+        if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | UnicodeError):
+            return SourceProblem(f"{self.label} is no address, or redirects to none: {error}")
         return _Broken(str(error) or type(error).__name__)
 
     async def _answer(self, stack: AsyncExitStack, position: int) -> httpx2.Response:

@@ -141,6 +141,13 @@ async def test_a_redirect_to_another_scheme_is_refused(server: Server) -> None:
         await read(server.serve("/a", Resource(redirect="file:///etc/passwd")))
 
 
+@pytest.mark.parametrize("target", ["http://a..b/", "http://host:port/", "http://[::1/"])
+@on_trio
+async def test_a_redirect_to_what_is_no_address_is_refused(server: Server, target: str) -> None:
+    with pytest.raises(SourceProblem, match="/a is no address, or redirects to none"):
+        await read(server.serve("/a", Resource(redirect=target)))
+
+
 @on_trio
 async def test_a_redirect_from_https_to_http_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     import httpx2
