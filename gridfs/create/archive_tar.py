@@ -18,7 +18,7 @@ from typing import IO, Self, cast
 
 from gridfs.create.archive_rules import MODE_MASK, Account, damaged, entry_path, link_stays_inside
 from gridfs.create.decompress import Readable
-from gridfs.create.source import Arrivals, Found
+from gridfs.create.source import Arrivals, Found, clamped_ns
 from gridfs.errors import SourceProblem
 from gridfs.model import Kind, Problem
 
@@ -215,12 +215,7 @@ def _mtime_ns(member: tarfile.TarInfo) -> int:
             seconds, _, fraction = text.partition(".")
             nanoseconds = int((fraction + "000000000")[:9])
             sign = -1 if seconds.startswith("-") else 1
-            return _clamped(int(seconds) * 1_000_000_000 + sign * nanoseconds)
+            return clamped_ns(int(seconds) * 1_000_000_000 + sign * nanoseconds)
         except ValueError:
             return 0
-    return _clamped(int(member.mtime) * 1_000_000_000)
-
-
-def _clamped(mtime_ns: int) -> int:
-    """Within the 64 bits of the manifest and of a kernel: years 1677 to 2262."""
-    return max(-(1 << 63), min(mtime_ns, (1 << 63) - 1))
+    return clamped_ns(int(member.mtime) * 1_000_000_000)

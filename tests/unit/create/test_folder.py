@@ -210,3 +210,20 @@ def test_a_source_that_is_neither_folder_nor_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidInput, match="pipe"):
         local_source(tmp_path / "pipe")
+
+
+@on_trio
+async def test_a_change_among_times_that_are_clamped_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"one")
+    stamps = []
+    for year_ns in (9_400_000_000_000_000_000, 13_500_000_000_000_000_000, -2_000_000_000_000_000_000):
+        os.utime(file, ns=(0, year_ns))
+        first, again = [(await scanned(tmp_path)).found[b"file"] for _ in range(2)]
+        assert first == again
+        assert first.stamp[8:16] == (year_ns % (1 << 64)).to_bytes(8, "little")
+        stamps.append(first.stamp)
+    assert len(set(stamps)) == 3
+    buffer = memoryview(bytearray(3))
+    source, found = local_source(tmp_path), (await scanned(tmp_path)).found[b"file"]
+    assert [reading.outcome for reading in await source.read([Wanted(found, 0, buffer)])] == [Outcome.READ]
