@@ -173,7 +173,11 @@ class _Scan:
             self._listing.add(Found(b"", Kind.DIRECTORY, stat.S_IMODE(status.st_mode), 0, _mtime_ns(status)))
             self._pending.append(b"")
         while self._pending:
-            self._directory(self._pending.pop())
+            path = self._pending.pop()
+            try:
+                self._directory(path)
+            except OSError as error:  # it can't be opened, or its listing breaks off
+                self._refuse(path, error.strerror or str(error))
         if self._refused_count:
             path, cause = self._refused[0]
             more = f" (and {self._refused_count - 1} more)" if self._refused_count > 1 else ""
@@ -183,13 +187,8 @@ class _Scan:
             )
 
     def _directory(self, path: bytes) -> None:
-        try:
-            directory = self._beneath.directory(path)
-            listing = os.scandir(directory)
-        except OSError as error:
-            self._refuse(path, error.strerror or str(error))
-            return
-        with listing:
+        directory = self._beneath.directory(path)
+        with os.scandir(directory) as listing:
             for entry in listing:
                 self._seen += 1
                 if self._seen % CHECK_EVERY == 0:
