@@ -121,7 +121,8 @@ class StoreFull(StoreUnavailable):
 
 
 class Unsupported(GridfsError):
-    """This machine or this store lacks something: /dev/fuse, libfuse, pyfuse3, create-only puts, namespaces."""
+    """This machine or this store lacks something: /dev/fuse, libfuse, pyfuse3, create-only puts, namespaces, room for
+    what gridfs itself keeps on the node."""
 
     exit_code = 10
     errno = errno.ENOSYS

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from urllib.parse import unquote, urlsplit
 
+from gridfs.addresses import shown_url
 from gridfs.errors import InvalidInput
 from gridfs.model import VersionSpec
 
@@ -51,7 +52,9 @@ def name_from_source(source: str) -> str:
     component = _last_component(source)
     name = _reduced(component)[:MAX_NAME_LENGTH]
     if not name:
-        raise InvalidInput(f"{source!r} has no last component that a datastore could be named after", remedy=_REMEDY)
+        raise InvalidInput(
+            f"{shown_url(source)!r} has no last component that a datastore could be named after", remedy=_REMEDY
+        )
     return name
 
 
@@ -59,7 +62,7 @@ def parse_spec(text: str) -> VersionSpec:
     """`NAME` or `NAME@VERSION` as users write it. Raises InvalidInput."""
     if "://" in text:
         raise InvalidInput(
-            f"{text!r} is an address, and not the name of a datastore",
+            f"{shown_url(text)!r} is an address, and not the name of a datastore",
             remedy="`grid datastore` lists the names; a store is chosen with --store",
         )
     looks_like = re.fullmatch(r"([^:@]+):([0-9]{1,8})", text)
@@ -87,14 +90,14 @@ def _reduced(text: str) -> str:
 
 def _last_component(source: str) -> str:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
-        address = urlsplit(source)
-        scheme = address.scheme.lower()
-        if scheme == "file":
-            return _last_of_path(unquote(address.path))
-        if scheme in ("http", "https"):
+        scheme, _, rest = source.partition("://")
+        if scheme.lower() == "file":
+            return _last_of_path(unquote(rest))
+        if scheme.lower() in ("http", "https"):
+            address = urlsplit(source)
             return _without_suffixes(unquote(address.path).rstrip("/").rpartition("/")[2]) or (address.hostname or "")
         # A key may hold '?' and '#', which mean nothing in an address of an object store.
-        bucket, _, key = source.partition("://")[2].partition("/")
+        bucket, _, key = rest.partition("/")
         return key.rstrip("/").rpartition("/")[2] or bucket
     return _last_of_path(source)
 

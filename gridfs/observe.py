@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from gridfs.addresses import without_secrets
 from gridfs.errors import GridfsError
 
 INCIDENT_LIMIT = 64
@@ -31,7 +32,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 class OneLineFormatter(logging.Formatter):
     """One event a line: newlines in a message (names of files may hold them) are shown as `\\n`.
 
-    Only a traceback, which is a defect's, spans several lines.
+    Only a traceback, which is a defect's, spans several lines. What is secret in a URL is left out of both.
     """
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -40,6 +41,9 @@ class OneLineFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__(LOG_FORMAT)
         self.converter = time.gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging calls
         record.message = record.message.replace("\n", "\\n").replace("\r", "\\r")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gridfs.addresses import shown_url
 from gridfs.cli.invocation import Invocation, retry_policy
 from gridfs.cli.listing import print_versions, version_as_json
 from gridfs.cli.output import print_json, say, shown_count, shown_size, warn
@@ -67,7 +68,9 @@ def create(
       grid datastore create https://host/subfolder/trainingSet.tar.gz
     """
     if source and old_source:
-        raise InvalidInput(f"two sources: '{source}' and '{old_source}'", remedy="give one of them")
+        raise InvalidInput(
+            f"two sources: '{shown_url(source)}' and '{shown_url(old_source)}'", remedy="give one of them"
+        )
     text = source or old_source
     if not text:
         raise InvalidInput("no source was given", remedy="give a folder, an s3:// or an https:// address")
@@ -75,11 +78,13 @@ def create(
     from gridfs.model import Mode
     from gridfs.names import name_from_source, normalise_name
 
-    is_bucket = source_kind(text) is SourceKind.BUCKET
+    is_bucket, shown = source_kind(text) is SourceKind.BUCKET, shown_url(text)
     if no_copy and not is_bucket:
-        raise InvalidInput(f"--no-copy can't be used with '{text}'", remedy="only what lies in a bucket can stay there")
+        raise InvalidInput(
+            f"--no-copy can't be used with '{shown}'", remedy="only what lies in a bucket can stay there"
+        )
     if requester_pays and not is_bucket:
-        raise InvalidInput(f"--requester-pays can't be used with '{text}'", remedy="leave it out, or give a bucket")
+        raise InvalidInput(f"--requester-pays can't be used with '{shown}'", remedy="leave it out, or give a bucket")
     selected = _store_beside_source(invocation) if is_bucket else invocation.selected_store
     named = normalise_name(name) if name is not None else name_from_source(text)
     if name is not None and named != name:

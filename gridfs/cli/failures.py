@@ -14,6 +14,7 @@ import sys
 
 import click
 
+from gridfs.addresses import shown_url, without_secrets
 from gridfs.cli.invocation import Invocation, single_cause
 from gridfs.errors import EXIT_BUG, GridfsError, exit_code_of
 
@@ -41,7 +42,7 @@ def end_with(error: BaseException, invocation: Invocation) -> int:
     if invocation.debug:
         import traceback
 
-        traceback.print_exception(error)
+        click.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     if isinstance(error, GridfsError):
         _say(str(error))
         return exit_code_of(error)
@@ -57,7 +58,7 @@ def one_line(text: str) -> str:
 
 def _say(message: str) -> None:
     with contextlib.suppress(OSError):  # a lost terminal: the exit code still tells
-        click.echo(f"grid: {one_line(message)}", err=True)
+        click.echo(f"grid: {one_line(without_secrets(message))}", err=True)
 
 
 def _usage_message(error: click.ClickException) -> str:
@@ -78,7 +79,7 @@ def _kept_traceback(error: BaseException, invocation: Invocation) -> str:
 
     try:
         logger = set_up_logging(log_file=invocation.log_file)
-        logger.error("defect in: grid %s", " ".join(sys.argv[1:]), exc_info=error)
+        logger.error("defect in: grid %s", " ".join(map(shown_url, sys.argv[1:])), exc_info=error)
     except OSError:
         return "; repeat it with --debug for the traceback"
     return f"; its traceback is in {invocation.log_file}"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import click
 
+from gridfs.addresses import shown_url
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.output import Column, print_json, print_table, say, shown_count, shown_time
 from gridfs.errors import NotFound
@@ -37,7 +38,7 @@ def resume(invocation: Invocation, name: str | None) -> None:
         what = f"interrupted creation of {wanted}" if wanted else "interrupted creation"
         raise NotFound(f"there is no {what}", remedy="`grid datastore --show-incomplete` lists those there are")
     creation = waiting[0]
-    say(f"Continuing {creation.request.name} from {creation.request.source}")
+    say(f"Continuing {creation.request.name} from {shown_url(creation.request.source)}")
     flags, store = invocation.flags, creation.store
     settings = replace(
         store,
@@ -78,7 +79,7 @@ def print_interrupted(invocation: Invocation) -> None:
             [
                 {
                     "name": creation.request.name,
-                    "source": creation.request.source,
+                    "source": shown_url(creation.request.source),
                     "store": creation.store_url,
                     "started_at": creation.started_at,
                     "running": creation.is_running,
@@ -94,7 +95,7 @@ def print_interrupted(invocation: Invocation) -> None:
             [
                 creation.request.name,
                 shown_time(creation.started_at),
-                creation.request.source,
+                shown_url(creation.request.source),
                 creation.store_url,
                 "running" if creation.is_running else "interrupted",
             ]

@@ -7,15 +7,17 @@ and otherwise from a spool file on this node's disk, which has no name and is go
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import IO, Protocol, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import trio
 
+from gridfs.addresses import shown_url
 from gridfs.config import FREE_SPACE_FRACTION
 from gridfs.create.archive_rules import Account
 from gridfs.create.archive_tar import BLOCK_SIZE_BYTES, is_tar, stream_tar
@@ -23,8 +25,11 @@ from gridfs.create.archive_zip import ZIP_MAGICS, stream_zip
 from gridfs.create.decompress import Readable, compression_of, decompressed
 from gridfs.create.remote_file import opened
 from gridfs.create.source import Arrivals
-from gridfs.create.web import HttpResource, Patience, shown_url
+from gridfs.create.web import HttpResource, Patience
 from gridfs.errors import AccessDenied, NotFound, SourceProblem
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _SPOOL_STEP_BYTES = 1 << 20
 
@@ -131,13 +136,23 @@ def http_archive(url: str, spool_directory: Path, patience: Patience = Patience(
     return ArchiveSource(shown_url(url), open_file, spool_directory)
 
 
+class _LocalFile(io.FileIO):
+    """What its disk says is not said of the one with the spools."""
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            raise SourceProblem(f"{self.name} can't be read: {error.strerror}", remedy="check its disk") from error
+
+
 def local_archive(path: Path, spool_directory: Path) -> ArchiveSource:
     """The archive in the file *path*."""
 
     @asynccontextmanager
     async def open_file() -> AsyncIterator[ArchiveFile]:
         try:
-            file = path.open("rb")
+            file = io.BufferedReader(_LocalFile(path))
         except FileNotFoundError as error:
             raise NotFound(f"there is no archive {path}", remedy="check the path") from error
         except IsADirectoryError as error:

@@ -2,7 +2,12 @@
 
 tarfile ends quietly at a header that it can't read, and at the end of the file; here both are damage, unless the
 archive's end mark (two blocks of zeros) was seen. What follows the mark is read to its end, so that the checksum of the
-compression around it is verified too.
+compression around it is verified too. Zeros there are padding; anything else (of `cat a.tar b.tar` the second archive)
+is left out, as `tar -x` does, and reported.
+
+A sparse file of which over 8 GiB are stored has two sizes in its PAX header: `size` is what is stored, the map of its
+holes included, and `GNU.sparse.realsize` (or `.size`) is how long the file is. tarfile believes whichever comes
+last, and looks for the next header by it, from behind the map (cpython #136601, #136602). Both are put right here.
 """
 
 from __future__ import annotations
@@ -13,12 +18,13 @@ from typing import IO, Self, cast
 
 from gridfs.create.archive_rules import MODE_MASK, Account, damaged, entry_path, link_stays_inside
 from gridfs.create.decompress import Readable
-from gridfs.create.source import Arrivals, Found
+from gridfs.create.source import Arrivals, Found, clamped_ns
 from gridfs.errors import SourceProblem
 from gridfs.model import Kind, Problem
 
 BLOCK_SIZE_BYTES = 512
 _READ_SIZE_BYTES = 256 << 10
+_PADDING = bytes(_READ_SIZE_BYTES)
 _SKIPPED = {
     tarfile.CHRTYPE: "device",
     tarfile.BLKTYPE: "device",
@@ -53,10 +59,13 @@ def stream_tar(content: Readable, arrivals: Arrivals, account: Account) -> None:
             for member in _members(tar):
                 account.add_entry()
                 _Member(tar, member, arrivals, account).hand_over()
+            is_followed = _is_followed(tar)
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise damaged(account.archive, error) from error
-    while content.read(_READ_SIZE_BYTES):
-        pass
+    if is_followed:
+        arrivals.add_problem(
+            Problem("trailing-bytes", b"", "something else follows the tar, perhaps another one; it is left out")
+        )
     if account.has_rest:
         arrivals.add_problem(
             Problem("trailing-bytes", b"", "something else follows the compressed data; it is left out")
@@ -64,18 +73,34 @@ def stream_tar(content: Readable, arrivals: Arrivals, account: Account) -> None:
 
 
 class _StrictInfo(tarfile.TarInfo):
-    """A header that remembers how the archive ended."""
+    """A header that remembers how the archive ended, and where its data begins."""
+
+    stored_at: int | None = None
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        """Called for a PAX header, and by it for the header that follows, which is then returned by both."""
         try:
-            return super().fromtarfile(tarfile_)
+            info = super().fromtarfile(tarfile_)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(
                 f"at byte {tarfile_.offset}: {str(error) or 'no header where one belongs'}"
             ) from error
+        if info.stored_at is None:
+            info.stored_at = info.offset_data
+        elif info.issparse() and "size" in info.pax_headers:
+            info._tell_sizes_apart(tarfile_, info.stored_at)
+        return info
+
+    def _tell_sizes_apart(self, tarfile_: tarfile.TarFile, stored_at: int) -> None:
+        headers = self.pax_headers
+        real_size = headers.get("GNU.sparse.realsize", headers.get("GNU.sparse.size"))
+        if real_size is None:
+            raise tarfile.ReadError(f"the sparse file {self.name!r} does not say how long it is")
+        self.size = int(real_size)
+        tarfile_.offset = stored_at + -(-int(headers["size"]) // BLOCK_SIZE_BYTES) * BLOCK_SIZE_BYTES
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -83,6 +108,14 @@ def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     while (member := tar.next()) is not None:
         yield member
         tar.members.clear()  # type: ignore[attr-defined]
+
+
+def _is_followed(tar: tarfile.TarFile) -> bool:
+    """Reads all that lies behind the end mark; whether any of it is not padding."""
+    stream, found = cast("Readable", tar.fileobj), False  # what it has read ahead comes first
+    while data := stream.read(_READ_SIZE_BYTES):
+        found = found or data != _PADDING[: len(data)]
+    return found
 
 
 class _Member:
@@ -156,6 +189,9 @@ class _Sparse(_Content):
 
     def __init__(self, tar: tarfile.TarFile, member: tarfile.TarInfo, account: Account) -> None:
         super().__init__(tar, member)
+        parts = cast("list[tuple[int, int]]", member.sparse)
+        if any(start + length > member.size for start, length in parts):
+            raise tarfile.ReadError(f"the sparse file {member.name!r} has data behind its end")
         self._file = tar.extractfile(member)
         self._account = account
 
@@ -179,12 +215,7 @@ def _mtime_ns(member: tarfile.TarInfo) -> int:
             seconds, _, fraction = text.partition(".")
             nanoseconds = int((fraction + "000000000")[:9])
             sign = -1 if seconds.startswith("-") else 1
-            return _clamped(int(seconds) * 1_000_000_000 + sign * nanoseconds)
+            return clamped_ns(int(seconds) * 1_000_000_000 + sign * nanoseconds)
         except ValueError:
             return 0
-    return _clamped(int(member.mtime) * 1_000_000_000)
-
-
-def _clamped(mtime_ns: int) -> int:
-    """Within the 64 bits of the manifest and of a kernel: years 1677 to 2262."""
-    return max(-(1 << 63), min(mtime_ns, (1 << 63) - 1))
+    return clamped_ns(int(member.mtime) * 1_000_000_000)

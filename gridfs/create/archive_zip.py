@@ -31,6 +31,7 @@ from gridfs.create.archive_rules import (
     link_stays_inside,
 )
 from gridfs.create.decompress import Stage, StageError, ZlibStage, ZstdStage, lzma_stage
+from gridfs.create.node_disk import is_disk_failure
 from gridfs.create.source import Arrivals, Found
 from gridfs.create.zip_directory import ZipEntry, extra_fields, read_directory
 from gridfs.errors import SourceProblem
@@ -64,6 +65,8 @@ def stream_zip(file: IO[bytes], spool: IO[bytes], arrivals: Arrivals, account: A
             account.add_entry()
             _hand_over(file, entry, arrivals, account)
     except (struct.error, ValueError, OSError, OverflowError) as error:
+        if is_disk_failure(error):  # of the spool
+            raise
         raise damaged(account.archive, error) from error
 
 
@@ -147,6 +150,8 @@ class _Content:
                 if out := self._stage.decompress(data, size):
                     return out
         except (zlib.error, lzma.LZMAError, StageError, OSError, EOFError) as error:
+            if is_disk_failure(error):
+                raise
             raise damaged(self._account.archive, f"{self._entry.shown}: {error}") from error
         return b""
 

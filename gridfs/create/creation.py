@@ -30,6 +30,7 @@ from gridfs.create.compose import write_manifest
 from gridfs.create.expected import Expected
 from gridfs.create.groups import single_error
 from gridfs.create.journal import Journal
+from gridfs.create.node_disk import disk_failures_named
 from gridfs.create.opening import bucket_of, opened_source
 from gridfs.create.progress import Progress
 from gridfs.create.protection import Protection, forget_what_is_gone, protected
@@ -84,12 +85,13 @@ async def create_datastore(
 
     Whatever it raises, no version exists (but see Catalog.commit for a lost answer), and the same request
     continues where this one ended. Raises NotFound, InvalidInput, AccessDenied or SourceProblem for the source,
-    and what the store raises.
+    Unsupported for a disk of this node that is full or fails, and what the store raises.
     """
-    async with opened_source(request, store.url, paths) as (source, notes):
-        return await _create(
-            request, source, notes, store, store_settings, paths, progress, block_size_bytes, pack_size_bytes
-        )
+    with disk_failures_named(paths.state):
+        async with opened_source(request, store.url, paths) as (source, notes):
+            return await _create(
+                request, source, notes, store, store_settings, paths, progress, block_size_bytes, pack_size_bytes
+            )
 
 
 async def _create(
@@ -112,8 +114,10 @@ async def _create(
             request.skip_unreadable,
             pack_size_bytes,
         )
+        creation = _Creation(request, source, store, journal, directory, paths.cache, progress, settings)
         try:
-            result = await _Creation(request, source, store, journal, directory, paths.cache, progress, settings).run()
+            with disk_failures_named(paths.state):
+                result = await creation.run()
         except GridfsError:
             if not journal.has_durable():  # nothing that a later run could go on with
                 discard(directory)
@@ -268,8 +272,9 @@ class _Creation:
         if counts:
             first = next(self._journal.problems())
             listed = ", ".join(f"{count} {reason}" for reason, count in counts)
+            detail = f" ({first.detail})" if first.detail else ""
             raise SourceProblem(
-                f"{self._source.label} can't be kept whole: {listed}; the first is {os.fsdecode(first.name)!r}",
+                f"{self._source.label} can't be kept whole: {listed}; the first is {os.fsdecode(first.name)!r}{detail}",
                 remedy="leave --strict out to go on without them"
                 + (", or name them by --exclude" if self._request.kind is SourceKind.BUCKET else ""),
             )

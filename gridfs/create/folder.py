@@ -22,11 +22,12 @@ import trio
 
 from gridfs.create.beneath import Beneath
 from gridfs.create.groups import single_error
-from gridfs.create.source import Found, Listing, Outcome, Reading, Wanted
+from gridfs.create.source import Found, Listing, Outcome, Reading, Wanted, clamped_ns
 from gridfs.errors import AccessDenied, InvalidInput, NotFound, SourceProblem
 from gridfs.model import Kind, Problem
 
-_STAMP = struct.Struct("<qqqQ")
+_STAMP = struct.Struct("<qQQQ")
+_64_BITS = (1 << 64) - 1
 _DEVICE = struct.Struct("<Q")
 _SPECIAL = {stat.S_IFSOCK: "socket", stat.S_IFIFO: "fifo", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 _READ_ALL = 0o444
@@ -166,13 +167,17 @@ class _Scan:
         status = os.fstat(self._beneath.directory(b""))
         if only is not None:
             name, file = only
-            self._listing.add(Found(b"", Kind.DIRECTORY, 0o755, 0, status.st_mtime_ns))
+            self._listing.add(Found(b"", Kind.DIRECTORY, 0o755, 0, _mtime_ns(status)))
             self._entry(self._beneath.directory(b""), file.name, name, file.stat(), locator=os.fsencode(file.name))
         else:
-            self._listing.add(Found(b"", Kind.DIRECTORY, stat.S_IMODE(status.st_mode), 0, status.st_mtime_ns))
+            self._listing.add(Found(b"", Kind.DIRECTORY, stat.S_IMODE(status.st_mode), 0, _mtime_ns(status)))
             self._pending.append(b"")
         while self._pending:
-            self._directory(self._pending.pop())
+            path = self._pending.pop()
+            try:
+                self._directory(path)
+            except OSError as error:  # it can't be opened, or its listing breaks off
+                self._refuse(path, error.strerror or str(error))
         if self._refused_count:
             path, cause = self._refused[0]
             more = f" (and {self._refused_count - 1} more)" if self._refused_count > 1 else ""
@@ -182,13 +187,8 @@ class _Scan:
             )
 
     def _directory(self, path: bytes) -> None:
-        try:
-            directory = self._beneath.directory(path)
-            listing = os.scandir(directory)
-        except OSError as error:
-            self._refuse(path, error.strerror or str(error))
-            return
-        with listing:
+        directory = self._beneath.directory(path)
+        with os.scandir(directory) as listing:
             for entry in listing:
                 self._seen += 1
                 if self._seen % CHECK_EVERY == 0:
@@ -215,11 +215,11 @@ class _Scan:
             if (status.st_dev, status.st_ino) in self._leave_out:
                 self._listing.add_problem(Problem("own-directory", path, "gridfs itself writes there"))
                 return
-            self._listing.add(Found(path, Kind.DIRECTORY, stat.S_IMODE(status.st_mode), 0, status.st_mtime_ns))
+            self._listing.add(Found(path, Kind.DIRECTORY, stat.S_IMODE(status.st_mode), 0, _mtime_ns(status)))
             self._pending.append(path)
         elif kind == stat.S_IFLNK:
             target = os.fsencode(os.readlink(name, dir_fd=directory))
-            self._listing.add(Found(path, Kind.SYMLINK, 0o777, len(target), status.st_mtime_ns, target))
+            self._listing.add(Found(path, Kind.SYMLINK, 0o777, len(target), _mtime_ns(status), target))
         else:
             self._listing.add_problem(Problem(_SPECIAL.get(kind, "special"), path))
             return
@@ -251,8 +251,13 @@ class _Scan:
                 self._refused.append((path, cause))
 
 
+def _mtime_ns(status: os.stat_result) -> int:
+    return clamped_ns(status.st_mtime_ns)  # ext4 has times up to 2446, XFS up to 2486
+
+
 def _stamp(status: os.stat_result) -> bytes:
-    return _STAMP.pack(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    times = status.st_mtime_ns & _64_BITS, status.st_ctime_ns & _64_BITS  # not clamped: two years are two stamps
+    return _STAMP.pack(status.st_size, *times, status.st_ino)
 
 
 def _file(path: bytes, status: os.stat_result, locator: bytes) -> Found:
@@ -260,7 +265,7 @@ def _file(path: bytes, status: os.stat_result, locator: bytes) -> Found:
     # With the stamp: names of one file that were seen before and after a change of it have not one content.
     same_as = _DEVICE.pack(status.st_dev) + stamp if status.st_nlink > 1 else None
     return Found(
-        path, Kind.FILE, stat.S_IMODE(status.st_mode), status.st_size, status.st_mtime_ns, None, stamp, locator, same_as
+        path, Kind.FILE, stat.S_IMODE(status.st_mode), status.st_size, _mtime_ns(status), None, stamp, locator, same_as
     )
 
 

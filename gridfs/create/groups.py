@@ -17,16 +17,17 @@ def single_error() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        leaves = list(_leaves(group))
-        expected = [leaf for leaf in leaves if isinstance(leaf, GridfsError)]
-        if len(expected) < len(leaves):
+        each = list(leaves(group))
+        expected = [leaf for leaf in each if isinstance(leaf, GridfsError)]
+        if len(expected) < len(each):
             raise
         raise expected[0] from group
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions in a group and in the groups in it; of one that is no group, itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import trio
 
+from gridfs.addresses import shown_url
 from gridfs.config import AwsEnvironment, Paths, StoreSettings, ensure_private
 from gridfs.create.bucket_keys import Selection
 from gridfs.create.folder import local_source
@@ -24,7 +25,9 @@ async def opened_source(
 ) -> AsyncIterator[tuple[Source, tuple[str, ...]]]:
     """The source of *request*, and what its user should know about it. *store_url*: where the version will be kept."""
     if request.kind is not SourceKind.BUCKET and (request.include or request.exclude):
-        raise InvalidInput(f"--include and --exclude can't be used with '{request.source}'", remedy="give a bucket")
+        raise InvalidInput(
+            f"--include and --exclude can't be used with '{shown_url(request.source)}'", remedy="give a bucket"
+        )
     if request.kind is SourceKind.LOCAL and request.extract:
         from gridfs.create.archive import local_archive
 

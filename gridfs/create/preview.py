@@ -11,6 +11,7 @@ import trio
 from gridfs.config import Paths, ensure_private
 from gridfs.create.creation import ProblemCount
 from gridfs.create.journal import Journal
+from gridfs.create.node_disk import disk_failures_named
 from gridfs.create.opening import opened_source
 from gridfs.create.progress import Progress
 from gridfs.create.request import CreateRequest
@@ -31,14 +32,16 @@ class Preview:
 
 async def preview(request: CreateRequest, store_url: str, paths: Paths, progress: Progress) -> Preview:
     """Scans the source of *request* and reads nothing. Raises what create_datastore raises for a source."""
-    parent = ensure_private(paths.state)
     async with opened_source(request, store_url, paths) as (source, notes):
         if isinstance(source, StreamedSource):
             raise InvalidInput(
-                f"--dry-run can't be used with '{request.source}'",
+                f"--dry-run can't be used with '{source.label}'",
                 remedy="an archive tells what it holds while it is read",
             )
-        with TemporaryDirectory(dir=parent, prefix="preview-") as directory:
+        with (
+            disk_failures_named(paths.state),
+            TemporaryDirectory(dir=ensure_private(paths.state), prefix="preview-") as directory,
+        ):
             journal = Journal(Path(directory) / "journal.sqlite")
             try:
                 progress.on_phase("scanning")

@@ -8,7 +8,9 @@ import re
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from gridfs.addresses import shown_url
 from gridfs.config import StoreSettings
 from gridfs.errors import FormatError, InvalidInput
 from gridfs.model import Mode
@@ -29,7 +31,8 @@ class CreateRequest:
     name: str
     """Of the datastore, normalised."""
     source: str
-    """An absolute path, an s3:// or an http(s):// address; never with credentials."""
+    """An absolute path, an s3:// or an http(s):// address. The latter may have a password or a signature in it, which a
+    `resume` needs: it is kept in a file that is the user's alone, and shown by `shown_url`."""
     mode: Mode = Mode.COPY
     skip_unreadable: bool = False
     """Leave out what can't be read, and report it."""
@@ -74,20 +77,56 @@ class CreateRequest:
 
 
 def source_kind(source: str) -> SourceKind:
-    """What *source* is: http(s)://, s3:// in any case, or a path. Raises InvalidInput for another scheme."""
+    """What *source* is: http(s)://, s3:// in any case, or a path. Raises InvalidInput for another scheme, and for a URL
+    that no request could be sent to."""
     if re.match(r"(s3|https?):(?!//)", source, re.IGNORECASE):
         raise InvalidInput(
-            f"{source!r} is no address", remedy="write s3://BUCKET/PREFIX or https://HOST/PATH; ./ goes before a folder"
+            f"{shown_url(source)!r} is no address",
+            remedy="write s3://BUCKET/PREFIX or https://HOST/PATH; ./ goes before a folder",
         )
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
     scheme = match[1].lower() if match else "file"
     if scheme in ("http", "https"):
+        if (wrong := _what_is_wrong(source)) is not None:
+            password = "; in a password '/', '?', '#' and '@' are %2F, %3F, %23 and %40" if "@" in source else ""
+            raise InvalidInput(
+                f"{_shown_malformed(source)!r} is no address: {wrong}",
+                remedy=f"write https://HOST[:PORT]/PATH{password}",
+            )
         return SourceKind.HTTP
     if scheme in ("s3", "gs", "az"):
         return SourceKind.BUCKET
     if scheme == "file":
         return SourceKind.LOCAL
-    raise InvalidInput(f"{source!r} is no source: {scheme}:// is unknown", remedy="give a folder, s3:// or https://")
+    raise InvalidInput(
+        f"{shown_url(source)!r} is no source: {scheme}:// is unknown", remedy="give a folder, s3:// or https://"
+    )
+
+
+def _what_is_wrong(url: str) -> str | None:
+    """Asked here, because urllib, httpx and the look-up of a host each raise something of their own for it."""
+    try:
+        url.encode()
+        parts = urlsplit(url)
+    except UnicodeEncodeError:
+        return "it has bytes in it that are no UTF-8"
+    except ValueError:
+        return "its host is malformed"
+    try:
+        _ = parts.port
+    except ValueError:
+        return "its port is no number up to 65535"
+    if not parts.hostname:
+        return "it names no host"
+    is_host = all(0 < len(label) < 64 for label in parts.hostname.removesuffix(".").split("."))
+    return None if is_host else "its host is malformed"
+
+
+def _shown_malformed(url: str) -> str:
+    """As `shown_url`, where a password with a '/', '?' or '#' in it may be what is wrong: then its '@' comes later."""
+    scheme, _, rest = url.partition("://")
+    place = re.split(r"[?#]", rest, maxsplit=1)[0]
+    return f"{scheme}://{'...' if '@' in rest[len(place) :] else place.rpartition('@')[2]}"
 
 
 def absolute_source(source: str) -> str:

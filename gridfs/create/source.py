@@ -34,6 +34,7 @@ class Found(NamedTuple):
     """Bytes of a file, bytes of a link's target, 0 for a directory. A streamed source may say less or more: what
     arrives counts."""
     mtime_ns: int = 0
+    """As `clamped_ns` gives it."""
     target: bytes | None = None
     """Target of a symbolic link, as given."""
     stamp: bytes = b""
@@ -46,6 +47,11 @@ class Found(NamedTuple):
     is stored once."""
     etag: str | None = None
     """No-copy: the ETag that every later read must match."""
+
+
+def clamped_ns(time_ns: int) -> int:
+    """A time within the 64 bits of the manifest and of a kernel: years 1677 to 2262."""
+    return max(-(1 << 63), min(time_ns, (1 << 63) - 1))
 
 
 IMPLIED_MODE = 0o755

@@ -21,11 +21,11 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
 
 import trio
 
 from gridfs import __version__
+from gridfs.addresses import shown_url
 from gridfs.errors import AccessDenied, GridfsError, NotFound, SourceProblem, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class HttpResource:
                     pieces.clear()
                 if self.info.size_bytes is not None and end < self.info.size_bytes:
                     raise _Broken("the connection ended early")
-        except (httpx2.TransportError, httpx2.InvalidURL) as error:
+        except (httpx2.TransportError, httpx2.InvalidURL, UnicodeError) as error:  # the last by a host like a..b
             if size:
                 yield b"".join(pieces)
             raise self._meaning(error) from error
@@ -178,8 +178,8 @@ class HttpResource:
 
         if isinstance(error, httpx2.TimeoutException):
             return _Broken("the server is silent")
-        if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
-            return SourceProblem(f"{self.label} is no address: {error}")
+        if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | UnicodeError):
+            return SourceProblem(f"{self.label} is no address, or redirects to none: {error}")
         return _Broken(str(error) or type(error).__name__)
 
     async def _answer(self, stack: AsyncExitStack, position: int) -> httpx2.Response:
@@ -268,11 +268,3 @@ def _info_of(response: httpx2.Response) -> ResourceInfo:
     validator = etag if etag.startswith('"') else headers.get("Last-Modified")
     ranges = headers.get("Accept-Ranges", "").strip().lower() == "bytes" or response.status_code == 206
     return ResourceInfo(size_bytes, validator, ranges, headers.get("Content-Type", ""))
-
-
-def shown_url(url: str) -> str:
-    """*url* without what may be secret: user, password, query and fragment."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"

@@ -1,6 +1,6 @@
 """Where creations keep their journals on this node: <state>/creations/<key of the request>[-n]/.
 
-    request.json   what is being made, and in which store
+    request.json   what is being made, and in which store; the user's alone, since a URL may have a password in it
     lock           flocked by the process that works on it
     journal.sqlite
     manifest.sqlite  the manifest, while it is written
@@ -129,6 +129,7 @@ def _write_request(file: Path, request: CreateRequest, store_url: str, store: St
         "started_at": started_at,
     }
     temporary = file.with_suffix(".new")
+    temporary.touch(mode=0o600)
     temporary.write_text(json.dumps(document, indent=1) + "\n")
     temporary.rename(file)
 

@@ -93,6 +93,87 @@ def test_clearcache_forgets(server: Server, stalling: str) -> None:
     assert json.loads(output("datastore", "--show-incomplete", "-o", "json")) == []
 
 
+class TestSecrets:
+    """Of `https://USER:PASSWORD@host/x?X-Amz-Signature=...`: they are sent to the server, and shown nowhere."""
+
+    @pytest.fixture
+    def address(self, stalling: str) -> str:
+        return stalling.replace("//", "//user:pa55word@") + "?X-Amz-Signature=5ecret"
+
+    @pytest.fixture
+    def told(self, private_dirs: Paths) -> Callable[..., str]:
+        """Runs `grid` and returns all that it tells anyone, which has no secret."""
+
+        def run(*arguments: str, code: int = 0, program: str | None = None) -> str:
+            command = grid(*arguments) if program is None else [sys.executable, "-c", program, *arguments]
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            log = private_dirs.state / "log" / "grid.log"
+            text = done.stdout + done.stderr + (log.read_text() if log.exists() else "")
+            assert done.returncode == code, text
+            assert "pa55word" not in text
+            assert "5ecret" not in text
+            return text
+
+        return run
+
+    def test_of_a_creation_that_is_continued(
+        self, server: Server, address: str, stalling: str, told: Callable[..., str], private_dirs: Paths
+    ) -> None:
+        process = start(address, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert server.stalled.wait(WAIT_S)
+        process.terminate()
+        text, _ = process.communicate(timeout=WAIT_S)
+        assert "pa55word" not in text
+        assert "5ecret" not in text
+        (request,) = private_dirs.state.glob("creations/*/request.json")
+        assert request.stat().st_mode & 0o777 == 0o600
+        assert "pa55word" in request.read_text(), "the same creation is to be continued"
+        assert stalling in told("datastore", "--show-incomplete")
+        assert f'"source": "{stalling}"' in told("datastore", "--show-incomplete", "-o", "json")
+        server.released.set()
+        assert f"Continuing set from {stalling}" in told("datastore", "resume")
+        told("datastore", "versions", "set")
+        told("datastore", "create", address, "-o", "json")
+        assert "Authorization" in server.resources["/set.tar"].requests[-1]
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("--no-copy",),
+            ("--requester-pays",),
+            ("--include", "*"),
+            ("--dry-run",),
+            ("--source", "https://user:pa55word@host/x?X-Amz-Signature=5ecret"),
+            ("https://user:pa55word@host/x?X-Amz-Signature=5ecret",),
+        ],
+    )
+    def test_of_one_that_is_refused(self, address: str, told: Callable[..., str], arguments: tuple[str, ...]) -> None:
+        told("datastore", "create", address, *arguments, code=2)
+        told("--debug", "datastore", "create", address, *arguments, code=2)
+
+    def test_of_one_that_fails(self, server: Server, address: str, told: Callable[..., str]) -> None:
+        told("datastore", "create", address.replace("/set", "/other"), code=3)
+        told("datastore", "create", address.replace("http:", "ftp:"), code=2)
+        told("datastore", "create", address.replace("http://", "http:/"), code=2)
+        told("datastore", "show", address, code=2)
+        assert not server.stalled.is_set()
+
+    def test_of_a_defect(self, server: Server, address: str, told: Callable[..., str]) -> None:
+        program = (
+            "import sys\n"
+            "from gridfs.create import opening\n"
+            "def broken(url, directory):\n"
+            "    raise KeyError(url)\n"
+            "import gridfs.create.archive\n"
+            "gridfs.create.archive.http_archive = broken\n"
+            "from gridfs.cli.app import run\n"
+            "sys.exit(run(sys.argv[1:]))\n"
+        )
+        text = told("datastore", "create", address, program=program, code=70)
+        assert f"defect in: grid datastore create {server.address}/set.tar\nTraceback" in text
+        told("datastore", "create", address, "--debug", program=program, code=70)
+
+
 def on_terminal(command: list[str], *, setup: Callable[[], None] = lambda: None) -> tuple[int, int]:
     """Starts *command* as the foreground of a terminal of its own; its process id, and the terminal's other side."""
     child, terminal = pty.fork()

@@ -29,6 +29,7 @@ LAYERS = {
     "catalog": 2,
     "store": 1,
     "manifest": 1,
+    "addresses": 0,
     "erofs": 0,
     "model": 0,
     "names": 0,

@@ -61,6 +61,8 @@ def test_impossible_names_suggest_the_option(text: str) -> None:
         ("https://host/a/set.TAR.BZ2", "set"),
         ("http://127.0.0.1:8000/", "127.0.0.1"),
         ("file:///data/Some%20Folder/", "somefolder"),
+        ("s3://[bucket/prefix", "prefix"),
+        ("file://[folder", "folder"),
     ],
 )
 def test_name_from_source(source: str, name: str) -> None:

@@ -174,6 +174,24 @@ async def test_concatenated_streams_and_what_follows_them(place: Place, server: 
     assert (await place.tree()).reasons() == {"trailing-bytes": [b""]}
 
 
+@pytest.mark.parametrize("padding", [0, 100_000, 1_000_000])
+@on_trio
+async def test_a_second_tar_behind_the_first_is_reported_and_padding_is_not(
+    place: Place, server: Server, padding: int
+) -> None:
+    one, two = tar_of((member("a"), ramp(5000))) + bytes(padding), tar_of((member("b"), ramp(7000)))
+    for content in (one, gzip.compress(one)):
+        await place.create_from(server.serve("/x", Resource(content)), strict=True)
+        assert (await place.tree()).reasons() == {}
+    for content in (one + two, gzip.compress(one) + gzip.compress(two), one + bytes(2_000_000) + b"x"):
+        await place.create_from(server.serve("/x", Resource(content)))
+        tree = await place.tree()
+        assert set(tree.nodes) == {b"", b"a"}
+        assert tree.reasons() == {"trailing-bytes": [b""]}
+        with pytest.raises(SourceProblem, match=r"1 trailing-bytes; the first is '' \(something else follows"):
+            await place.create_from(server.serve("/x", Resource(content)), strict=True)
+
+
 @on_trio
 async def test_a_tar_is_continued_when_its_connection_breaks(place: Place, server: Server, tree: Path) -> None:
     archive = place.folder.parent / "set.tar"

@@ -28,6 +28,7 @@ from tests.support.archives import member, tar_of, zip_of
 from tests.support.creations import PACK, Place
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
+from tests.support.versions import folder_tree
 from tests.support.web_server import Resource, Server, web_server
 
 DIRECTORY, SYMLINK, HARD_LINK, FIFO, CHARACTER, BLOCK_DEVICE = b"5", b"2", b"1", b"6", b"3", b"4"
@@ -407,6 +408,64 @@ async def test_sparse_members_get_their_holes(place: Place, server: Server) -> N
         import hashlib
 
         assert tree.nodes[b"sparse"].content == hashlib.sha256(expected).digest()
+
+
+def sealed(header: bytearray) -> bytes:
+    """A tar header with the checksum that it should have."""
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+def with_size_record(tar: bytes, *, first: bool) -> bytes:
+    """The PAX *tar* as it is written of a first member of over 8 GiB: its size in a record, and 0 in its header."""
+    length = int(tar[124:135], 8)
+    end = 512 + -(-length // 512) * 512
+    size = int(tar[end + 124 : end + 135], 8)
+    record = b"%d size=%d\n" % (len(b"00 size=%d\n" % size), size)
+    records = record + tar[512 : 512 + length] if first else tar[512 : 512 + length] + record
+    extended, own = bytearray(tar[:512]), bytearray(tar[end : end + 512])
+    extended[124:136], own[124:136] = b"%011o\0" % len(records), bytes(12)
+    padding = bytes(-len(records) % 512)
+    return sealed(extended) + records + padding + sealed(own) + tar[end + 512 :]
+
+
+def sparse_tar(folder: Path, version: str) -> bytes:
+    """By GNU tar: a sparse file, an empty one, and another file."""
+    import subprocess
+
+    folder.mkdir(exist_ok=True)
+    with (folder / "sparse").open("wb") as file:
+        file.write(ramp(5000))
+        file.seek(300_000)
+        file.write(ramp(5000, 3))
+        file.truncate(500_000)
+    (folder / "empty").touch()
+    (folder / "next").write_bytes(ramp(700, 5))
+    command = ["tar", "-C", str(folder), "-S", "--format=posix", f"--sparse-version={version}", "-c"]
+    return subprocess.run([*command, "sparse", "empty", "next"], check=True, stdout=subprocess.PIPE).stdout
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("version", ["0.0", "0.1", "1.0"])
+@on_trio
+async def test_a_sparse_member_whose_stored_size_is_in_a_record_is_not_cut_off(
+    place: Place, server: Server, version: str, first: bool
+) -> None:
+    tar = with_size_record(sparse_tar(place.folder, version), first=first)
+    await place.create_from(server.serve("/x", Resource(tar)))
+    expected = folder_tree(place.folder)
+    assert {path: node.content for path, node in (await place.tree()).nodes.items()} == {
+        path: node.content for path, node in expected.items()
+    }
+
+
+@on_trio
+async def test_a_sparse_member_that_does_not_say_how_long_it_is_is_refused(place: Place, server: Server) -> None:
+    tar = sparse_tar(place.folder, "1.0").replace(b"GNU.sparse.realsize", b"GNU.sparse.otherkey")
+    await refused(place, server, with_size_record(tar, first=False), "'sparse' does not say how long it is")
+    tar = sparse_tar(place.folder, "0.1").replace(b"GNU.sparse.size=500000", b"GNU.sparse.size=300000")
+    await refused(place, server, tar, "'sparse' has data behind its end")
 
 
 @on_trio

@@ -54,6 +54,23 @@ async def test_a_file_of_many_pieces(place: Place) -> None:
 
 
 @on_trio
+async def test_times_that_no_manifest_can_hold_are_clamped(place: Place) -> None:
+    place.fill({"file": ramp(100), "directory/other": ramp(5)})
+    (place.folder / "link").symlink_to("file")
+    names = ("file", "directory/other", "directory", "link", "")
+    for name in names:  # 2400; ext4 ends in 2446
+        os.utime(place.folder / name, ns=(0, 13_569_465_600_000_000_000), follow_symlinks=False)
+    await place.create()
+    nodes = (await place.tree()).nodes
+    assert {nodes[name.encode()].mtime_ns for name in names} == {(1 << 63) - 1}
+    assert nodes.keys() == folder_tree(place.folder).keys()
+    (place.folder / "file").write_bytes(ramp(100, 7))
+    os.utime(place.folder / "file", ns=(0, 13_600_000_000_000_000_000))
+    await place.create(checksum=True)
+    assert (await place.tree()).nodes[b"file"].content == folder_tree(place.folder)[b"file"].content
+
+
+@on_trio
 async def test_equal_content_is_stored_once(place: Place) -> None:
     content, large = ramp(5000), ramp(PACK)
     place.fill({"a/one": content, "b/two": content, "c/large": large, "d/large": large})

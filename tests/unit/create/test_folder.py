@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from gridfs.create.folder import local_source
 from gridfs.create.source import Found, Outcome, Wanted
-from gridfs.errors import InvalidInput, NotFound
+from gridfs.errors import InvalidInput, NotFound, SourceProblem
 from gridfs.model import Kind, Problem
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
@@ -210,3 +211,50 @@ def test_a_source_that_is_neither_folder_nor_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidInput, match="pipe"):
         local_source(tmp_path / "pipe")
+
+
+@on_trio
+async def test_a_change_among_times_that_are_clamped_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"one")
+    stamps = []
+    for year_ns in (9_400_000_000_000_000_000, 13_500_000_000_000_000_000, -2_000_000_000_000_000_000):
+        os.utime(file, ns=(0, year_ns))
+        first, again = [(await scanned(tmp_path)).found[b"file"] for _ in range(2)]
+        assert first == again
+        assert first.stamp[8:16] == (year_ns % (1 << 64)).to_bytes(8, "little")
+        stamps.append(first.stamp)
+    assert len(set(stamps)) == 3
+    buffer = memoryview(bytearray(3))
+    source, found = local_source(tmp_path), (await scanned(tmp_path)).found[b"file"]
+    assert [reading.outcome for reading in await source.read([Wanted(found, 0, buffer)])] == [Outcome.READ]
+
+
+@on_trio
+async def test_a_listing_that_breaks_off_is_a_problem_of_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+
+    class Broken:
+        def __init__(self, descriptor: int) -> None:
+            self._listing = scandir(descriptor)
+
+        def __enter__(self) -> Broken:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._listing.close()
+
+        def __iter__(self) -> Iterator[os.DirEntry[str]]:
+            yield from self._listing
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", Broken)
+    with pytest.raises(SourceProblem, match="can't be read: Input/output error"):
+        await scanned(tmp_path)
+    collected = Collected()
+    await local_source(tmp_path, skip_unreadable=True).scan(collected)
+    assert list(collected.found) == [b"", b"file"]
+    assert collected.problems == [Problem("unreadable", b"", "Input/output error")]

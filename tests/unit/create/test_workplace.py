@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -98,6 +99,40 @@ def test_a_request_of_another_version_is_no_request() -> None:
 def test_kinds_of_sources(source: str, kind: SourceKind) -> None:
     assert source_kind(source) is kind
     assert source_kind(absolute_source(source)) is kind
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("http://host:port/x.tar", "'http://host:port/x.tar' is no address: its port is no number"),
+        ("https://h:99999/x", "'https://h:99999/x' is no address: its port is no number up to 65535; write https://"),
+        ("http://[::1/x", "'http://[::1/x' is no address: its host is malformed"),
+        ("http://[host]/x", "its host is malformed"),
+        ("https://ho\u2100st/x", "its host is malformed"),
+        ("https://a..b/x", "'https://a..b/x' is no address: its host is malformed"),
+        (f"https://{'n' * 64}.org/x", "its host is malformed"),
+        ("https:///x", "'https:///x' is no address: it names no host"),
+        ("HTTP://", "it names no host"),
+        ("https://host/\udcff", "no UTF-8"),
+        ("https://user:pass/word@host/x?sig=it", "'https://host/x' is no address: its port"),
+        ("https://user:pass?word@host/x", "'https://...' is no address: its port"),
+        ("https://host:port/x?sig=a@b", "'https://...' is no address: its port"),
+    ],
+)
+def test_addresses_that_no_request_could_be_sent_to(source: str, says: str) -> None:
+    for ask in (source_kind, absolute_source):
+        with pytest.raises(InvalidInput, match=re.escape(says)) as raised:
+            ask(source)
+        assert "word" not in str(raised.value).partition("; write")[0]
+        assert "sig" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["http://[::1]:80/x", "http://[fe80::1%25eth0]/x", "https://host./", "https://grün.example:0", "http://1/"],
+)
+def test_addresses_that_may_be_meant(source: str) -> None:
+    assert source_kind(source) is SourceKind.HTTP
 
 
 def test_unknown_kinds_of_sources() -> None:
