@@ -27,8 +27,8 @@ from gridfs.manifest.schema import ManifestInfo
 
 SLOT_BLOCKS = 64
 PROBED_BLOCKS = (16 << 20) >> BLOCK_BITS
-"""At the beginning and the end of the image, and of its content, kept free of files: who meets a new block device (udev)
-looks there for signatures, and shall not cause a fetch."""
+"""At the beginning and the end of the image, and of its content, kept free of files: who meets a new block device, as
+udev does, looks there for signatures, and shall not cause a fetch."""
 
 LARGEST_MEAN_FILE_BYTES = 4 << 20
 """Of a version that is shown as an image. What it saves is saved for each file; bytes come a little faster without."""
