@@ -161,7 +161,9 @@ def users(path: str) -> Iterator[int]:
     """A process id for each mount namespace that has something mounted at or below *path*."""
     from gridfs.mount.mounts import in_each_namespace
 
-    for pid, mounts in in_each_namespace():  # another user's is left out, who can't have mounted on a directory of ours
+    # Anyone may have mounted on a directory of ours, in a namespace of their own; and a run, asked from inside of
+    # another one, is as closed to us as somebody else's.
+    for pid, mounts in in_each_namespace(of_anyone=True):
         points = (str(mounted.mountpoint) for mounted in mounts)
         if any(path == point or point.startswith(f"{path}/") for point in points):
             yield pid

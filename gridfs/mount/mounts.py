@@ -53,12 +53,15 @@ def current(process: int | str = "self") -> list[Mounted]:
     return parse(Path(f"/proc/{process}/mountinfo").read_bytes())
 
 
-def in_each_namespace(*, but_own: bool = False) -> Iterator[tuple[int, list[Mounted]]]:
-    """A process of each mount namespace that may be looked into, and the mounts that it sees."""
-    seen = {os.readlink("/proc/self/ns/mnt")} if but_own else set()
+def in_each_namespace(*, but_own: bool = False, of_anyone: bool = False) -> Iterator[tuple[int, list[Mounted]]]:
+    """A process of each mount namespace that may be looked into, and the mounts that it sees.
+
+    With *of_anyone* also of those that may not: other users', and the same user's in another user namespace.
+    """
+    seen: set[str | bytes] = {os.readlink("/proc/self/ns/mnt")} if but_own else set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+            namespace = _namespace_of(pid, of_anyone)
             if namespace in seen:
                 continue
             seen.add(namespace)
@@ -66,6 +69,16 @@ def in_each_namespace(*, but_own: bool = False) -> Iterator[tuple[int, list[Moun
         except OSError:  # ended meanwhile, or another user's
             continue
         yield int(pid), mounts
+
+
+def _namespace_of(pid: str, of_anyone: bool) -> str | bytes:
+    """What tells the mount namespace of a process from others. Raises OSError."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except PermissionError:
+        if not of_anyone:
+            raise
+        return Path(f"/proc/{pid}/mountinfo").read_bytes()  # readable by all, unlike the namespace's number
 
 
 def top_at(mountpoint: Path, mounts: Iterable[Mounted]) -> Mounted | None:

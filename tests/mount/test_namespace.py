@@ -222,3 +222,30 @@ def test_a_run_inside_a_run_works_for_an_ordinary_user(an_ordinary_user: Ordinar
     )
     assert done.stderr == ""
     assert done.stdout == "content\ncontent\n"
+
+
+def test_a_run_inside_another_takes_no_directory_from_a_third(an_ordinary_user: OrdinaryUser, in_root: str) -> None:
+    """Their user namespaces are siblings, and from one of them nobody may see which mount namespace the other has."""
+    user = an_ordinary_user
+    source, made = user.home / "source", user.home / "made"
+    source.mkdir()
+    (source / "file").write_text("content\n")
+    for path in source, source / "file":
+        os.chown(path, user.uid, user.gid)
+    run = [str(user.python), *ENTER, f"{user.home}/run"]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    third = subprocess.Popen(
+        user.command([*run, f"{made}={source}", "--", "sh", "-c", f"echo up; read go; cat {made}/file"]),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=user.home,
+        env=user.environment(environment),
+        text=True,
+    )
+    assert third.stdout is not None
+    assert third.stdout.readline() == "up\n"
+    inner = [*run, f"{in_root}/b={source}", "--", "true"]  # which begins with a sweep
+    nested = user.run([*run, f"{in_root}/a={source}", "--", *inner], environment=environment)
+    assert (nested.returncode, nested.stderr) == (0, "")
+    assert third.communicate("go\n")[0] == "content\n"
+    wait_for_janitors(user.home / "run")
