@@ -7,6 +7,7 @@ the same user and group, and sees its mount from where they are.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from gridfs.config import CacheSettings, Environment, MountOptions, Paths, StoreSettings
@@ -96,10 +97,13 @@ def new_spec(
     )
 
 
-def start(registry: Registry, spec: MountSpec) -> MountRecord:
-    """Starts the daemon of *spec*; of one that fails nothing remains. To be called under `registry.starting`."""
+def start(registry: Registry, spec: MountSpec, locks: Sequence[int] = ()) -> MountRecord:
+    """Starts the daemon of *spec*; of one that fails nothing remains. To be called under `registry.starting`.
+
+    *locks* are held by the daemon too until it is ready, since whoever waits for it may be killed.
+    """
     try:
-        return launch.start(spec)
+        return launch.start(spec, locks)
     except BaseException:
         registry.clean(spec.mount_id, veil.detach)
         raise

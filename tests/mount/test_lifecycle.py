@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import pickle
@@ -16,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from gridfs.config import MountOptions
-from gridfs.errors import Busy
+from gridfs.errors import Busy, Unsupported
 from gridfs.model import Version
-from gridfs.mount import client, launch
+from gridfs.mount import client, launch, mountpoint
 from gridfs.mount.attach import ensure_daemon, find_daemon
 from gridfs.mount.mounts import current, top_at
 from gridfs.mount.registry import Registry
@@ -268,6 +269,67 @@ def test_foreground_tells_systemd_and_ends_with_the_signal(staged: Stage, versio
             assert supervised.wait(60) == 0
     address.unlink()
     assert list(mount.iterdir()) == []
+
+
+STARTER = """
+import pickle, sys
+from gridfs.mount import client, launch, mountpoint
+request, paths, mountpoint.DATASTORES, command = pickle.load(sys.stdin.buffer)
+launch.command = lambda: command
+client.mount(request, paths)
+"""
+
+SWEEPING = """
+import sys
+from gridfs.mount import daemon
+from gridfs.mount.leftovers import leftovers_of
+leftovers_of(sys.argv.pop(1)).sweep()
+sys.exit(daemon.main())
+"""
+
+
+@pytest.mark.parametrize("foreground", [False, True])
+def test_a_sweep_leaves_the_directory_of_a_mount_that_is_being_started(
+    staged: Stage, version: Version, tmp_path: Path, foreground: bool
+) -> None:
+    place = tmp_path / "datastores" / "life"
+    request = dataclasses.replace(staged.request(version, None), foreground=foreground)
+    command = [sys.executable, "-c", SWEEPING, str(staged.paths.runtime)]
+    starter = subprocess.Popen([sys.executable, "-c", STARTER], stdin=subprocess.PIPE)
+    assert starter.stdin is not None
+    with starter:
+        starter.stdin.write(pickle.dumps((request, staged.paths, place.parent, command)))
+        starter.stdin.close()
+        while not Registry(staged.paths.runtime).living():
+            assert not starter.poll(), "the mount failed"
+            select.select([], [], [], 0.01)
+        assert starter.wait() == 0 if not foreground else starter.poll() is None
+        staged.mounted.append(place)
+        assert (place / "file").read_bytes() == ramp(300_000)
+        staged.unmount(place)
+    assert not place.exists()
+
+
+FAILING = """
+import sys
+from gridfs.errors import Unsupported
+from gridfs.mount import daemon
+def refuse(*arguments, **options): raise Unsupported("refused")
+daemon.reveal = refuse
+sys.exit(daemon.main())
+"""
+
+
+@pytest.mark.timeout_s(60)
+def test_a_start_that_fails_removes_its_directory_and_waits_for_nobody(
+    staged: Stage, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon sweeps as it ends, while its starter waits for it and keeps sweeps away."""
+    monkeypatch.setattr(launch, "command", lambda: [sys.executable, "-c", FAILING])
+    monkeypatch.setattr(mountpoint, "DATASTORES", tmp_path / "datastores")
+    with pytest.raises(Unsupported, match="refused"):
+        client.mount(staged.request(version, None), staged.paths)
+    assert list((tmp_path / "datastores").iterdir()) == []
 
 
 DEFECTIVE = """
