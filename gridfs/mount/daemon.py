@@ -156,7 +156,8 @@ class Daemon:
         log.info("%s is mounted at %s (pid %d)", record.label, record.target or record.fuse_path, record.pid)
         notify(f"READY=1\nSTATUS={record.label} at {record.target or record.fuse_path}")
         if report is not None:
-            os.write(report, ready_line(record))
+            with contextlib.suppress(BrokenPipeError):  # whoever waited was killed: it is mounted all the same
+                os.write(report, ready_line(record))
             os.close(report)
         gc.freeze()  # what the start has made lives as long as the daemon
         gc.set_threshold(GARBAGE_AFTER)
@@ -295,7 +296,8 @@ def main() -> int:
         if not isinstance(error, GridfsError):
             log.error("defect: the daemon of %s ended", spec.source, exc_info=group)
         if daemon.record is None and report is not None:
-            os.write(report, failure_line(error))
+            with contextlib.suppress(BrokenPipeError):
+                os.write(report, failure_line(error))
         elif report is None:
             sys.stderr.write(f"grid: {error}\n")
         return exit_code_of(error) if isinstance(error, GridfsError) else EXIT_BUG

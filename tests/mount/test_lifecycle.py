@@ -279,6 +279,19 @@ launch.command = lambda: command
 client.mount(request, paths)
 """
 
+
+def start_in_datastores(
+    staged: Stage, version: Version, datastores: Path, command: list[str], *, foreground: bool = False
+) -> subprocess.Popen[bytes]:
+    """A process that mounts below *datastores*, in place of /datastores, by a daemon that is *command*."""
+    request = dataclasses.replace(staged.request(version, None), foreground=foreground)
+    starter = subprocess.Popen([sys.executable, "-c", STARTER], stdin=subprocess.PIPE)
+    assert starter.stdin is not None
+    starter.stdin.write(pickle.dumps((request, staged.paths, datastores, command)))
+    starter.stdin.close()
+    return starter
+
+
 SWEEPING = """
 import sys
 from gridfs.mount import daemon
@@ -293,13 +306,8 @@ def test_a_sweep_leaves_the_directory_of_a_mount_that_is_being_started(
     staged: Stage, version: Version, tmp_path: Path, foreground: bool
 ) -> None:
     place = tmp_path / "datastores" / "life"
-    request = dataclasses.replace(staged.request(version, None), foreground=foreground)
     command = [sys.executable, "-c", SWEEPING, str(staged.paths.runtime)]
-    starter = subprocess.Popen([sys.executable, "-c", STARTER], stdin=subprocess.PIPE)
-    assert starter.stdin is not None
-    with starter:
-        starter.stdin.write(pickle.dumps((request, staged.paths, place.parent, command)))
-        starter.stdin.close()
+    with start_in_datastores(staged, version, place.parent, command, foreground=foreground) as starter:
         while not Registry(staged.paths.runtime).living():
             assert not starter.poll(), "the mount failed"
             select.select([], [], [], 0.01)
@@ -307,6 +315,37 @@ def test_a_sweep_leaves_the_directory_of_a_mount_that_is_being_started(
         staged.mounted.append(place)
         assert (place / "file").read_bytes() == ramp(300_000)
         staged.unmount(place)
+    assert not place.exists()
+
+
+WAITING = """
+import sys
+from gridfs.mount import daemon
+place, reveal = sys.argv.pop(1), daemon.reveal
+def wait(*arguments, **options):
+    open(place).read()
+    return reveal(*arguments, **options)
+daemon.reveal = wait
+sys.exit(daemon.main())
+"""
+
+
+def test_a_mount_whose_starter_was_killed_serves_all_the_same(staged: Stage, version: Version, tmp_path: Path) -> None:
+    """By a timeout, or with its terminal, while the store was slow."""
+    place, go = tmp_path / "datastores" / "life", tmp_path / "go"
+    os.mkfifo(go)
+    command = [sys.executable, "-c", WAITING, str(go)]
+    with start_in_datastores(staged, version, place.parent, command) as starter, go.open("w"):  # the daemon is there
+        starter.kill()
+        starter.wait()
+    while not any(status.record for status in staged.statuses()):
+        select.select([], [], [], 0.01)
+    staged.mounted.append(place)
+    record = staged.record()
+    assert (place / "file").read_bytes() == ramp(300_000)
+    staged.unmount(place)
+    wait_for_end(record.pid)
+    assert "defect" not in record.log_file.read_text()
     assert not place.exists()
 
 
