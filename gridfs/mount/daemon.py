@@ -22,6 +22,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -222,7 +223,13 @@ class Daemon:
             await trio.sleep(
                 LOOK_EVERY_S if self._linger_s is None else min(LOOK_EVERY_S, max(self._linger_s / 4, 0.1))
             )
-            here, elsewhere = await trio.to_thread.run_sync(uses, record.own_paths, record.devices)
+            try:
+                here, elsewhere = await trio.to_thread.run_sync(uses, record.own_paths, record.devices)
+            except OSError as error:  # EMFILE, ENFILE
+                said = f"who uses {record.label} can't be seen, so it counts as used: {error.strerror}"
+                self.incidents.note(GridfsError(said, remedy="let it, or the machine, open more files"))
+                self._touch()
+                continue
             if not self._hidden:
                 continue  # unmounting it is all that it takes: the kernel tells us
             if here or elsewhere:
@@ -286,6 +293,8 @@ def main() -> int:
     report = locks.pop(0) if word == "--report" else None
     spec = from_json(MountSpec, sys.stdin.buffer.read())
     os.umask(0o077)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # the lower limit is for programs that use select(2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     set_up_logging(log_file=spec.log_file, stream=sys.stderr if report is None else None)
     alive = registry.hold_alive(spec.directory)
     daemon = Daemon(spec)

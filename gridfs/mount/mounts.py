@@ -6,6 +6,7 @@ from the thread that would have to answer it never returns.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -56,7 +57,8 @@ def current(process: int | str = "self") -> list[Mounted]:
 def in_each_namespace(*, but_own: bool = False, of_anyone: bool = False) -> Iterator[tuple[int, list[Mounted]]]:
     """A process of each mount namespace that may be looked into, and the mounts that it sees.
 
-    With *of_anyone* also of those that may not: other users', and the same user's in another user namespace.
+    With *of_anyone* also of those that may not: other users', and the same user's in another user namespace. Raises
+    OSError when there are no descriptors left to look with.
     """
     seen: set[str | bytes] = {os.readlink("/proc/self/ns/mnt")} if but_own else set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -66,8 +68,10 @@ def in_each_namespace(*, but_own: bool = False, of_anyone: bool = False) -> Iter
                 continue
             seen.add(namespace)
             mounts = current(pid)
-        except OSError:  # ended meanwhile, or another user's
-            continue
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
+            continue  # ended meanwhile, or another user's
         yield int(pid), mounts
 
 

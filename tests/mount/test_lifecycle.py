@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import os
 import pickle
+import resource
 import select
 import signal
 import socket
@@ -13,13 +14,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gridfs.config import MountOptions
 from gridfs.errors import Busy, Unsupported
 from gridfs.model import Version
-from gridfs.mount import client, launch, mountpoint
+from gridfs.mount import client, control, launch, mountpoint
 from gridfs.mount.attach import ensure_daemon, find_daemon
 from gridfs.mount.mounts import current, top_at
 from gridfs.mount.registry import Registry
@@ -217,6 +219,28 @@ def test_daemon_of_runs_lingers_and_then_goes(staged: Stage, version: Version) -
     assert find_daemon(*arguments, staged.paths) is None
 
 
+def test_a_daemon_without_a_free_descriptor_serves_on_and_answers_later(staged: Stage, version: Version) -> None:
+    request = staged.request(version, None)
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most // 2, most))
+    try:
+        record = ensure_daemon(request.store, version, request.options, request.cache, staged.paths, linger_s=0.2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    assert resource.prlimit(record.pid, resource.RLIMIT_NOFILE, (3, most)) == (most, most)
+    answers: list[dict[str, Any]] = []
+    asking = threading.Thread(target=lambda: answers.append(control.ask(record.fuse_path.parent, "status")))
+    asking.start()
+    asking.join(1)  # several times its linger
+    assert asking.is_alive()
+    resource.prlimit(record.pid, resource.RLIMIT_NOFILE, (most, most))
+    asking.join()
+    assert not answers[0]["released"]
+    assert "can't be seen" in answers[0]["incidents"][0]["message"]
+    wait_for_end(record.pid)
+    assert "defect" not in record.log_file.read_text()
+
+
 def test_detached_mount_lives_on_in_a_namespace_that_holds_it(staged: Stage, version: Version, tmp_path: Path) -> None:
     """The kernel counts the users: the daemon ends when the last one lets go."""
     request = staged.request(version, None)
@@ -232,7 +256,7 @@ def test_detached_mount_lives_on_in_a_namespace_that_holds_it(staged: Stage, ver
     with run:
         assert run.stdout is not None
         run.stdout.readline()
-        client.control.ask(Registry(staged.paths.runtime).directory_of(record.mount_id), "release")
+        control.ask(Registry(staged.paths.runtime).directory_of(record.mount_id), "release")
         assert top_at(record.fuse_path, current()) is None
         assert run.communicate("\n")[0] == "300000\n"
     wait_for_end(record.pid)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
-from gridfs.mount.mounts import Mounted, current, parse, top_at, uses_of
+import pytest
+
+from gridfs.mount.mounts import Mounted, current, in_each_namespace, parse, top_at, uses_of
 
 TABLE = rb"""22 27 0:21 / /proc rw,relatime - proc proc rw
 105 27 0:39 / /run/x/fuse ro,nosuid,nodev,relatime shared:3 master:1 - fuse.gridfs gridfs:a@1 ro,user_id=0
@@ -41,6 +44,22 @@ def test_uses_are_bind_mounts_veils_and_the_veils_of_runs() -> None:
     own = frozenset({FUSE, FUSE.with_name("tree")})
     found = uses_of(own, frozenset({"0:39", "0:40"}), parse(TABLE))
     assert [str(mounted.mountpoint) for mounted in found] == ["/data/two words", "/second", "/below/proc"]
+
+
+def test_a_process_that_could_not_be_looked_at_for_want_of_descriptors_is_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who asks would take for unused, and remove, what that process has mounted."""
+    failure = OSError(errno.EMFILE, "no descriptor")
+
+    def current_of(pid: str) -> list[Mounted]:
+        raise failure
+
+    monkeypatch.setattr("gridfs.mount.mounts.current", current_of)
+    with pytest.raises(OSError, match="no descriptor"):
+        list(in_each_namespace())
+    failure = OSError(errno.EINVAL, "has ended")
+    assert list(in_each_namespace()) == []
 
 
 def test_own_table_can_be_read() -> None:
