@@ -15,7 +15,7 @@ from gridfs.errors import StoreUnavailable, Unsupported
 from gridfs.model import Version
 from gridfs.mount import control, launch, veil
 from gridfs.mount.mountpoint import Target
-from gridfs.mount.mounts import current, uses_of
+from gridfs.mount.mounts import current
 from gridfs.mount.registry import EMPTY, Owner, Registry, key_of
 from gridfs.mount.spec import MountRecord, MountSpec
 
@@ -117,7 +117,7 @@ def share(registry: Registry, record: MountRecord, target: Path, options: MountO
     directory = registry.directory_of(record.mount_id)
     if control.ask(directory, "keep")["released"]:
         return False
-    shown = uses_of(record.own_paths, record.devices, current())
+    shown = record.uses_in(current())
     try:
         if shown:
             veil.bind(shown[0].mountpoint, target)

@@ -27,8 +27,8 @@ from gridfs.mount.handed_in import descriptor_of
 from gridfs.mount.holders import described, holders
 from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mountpoint import Target, absolute, default_target, is_disconnected, is_ours, prepared, refuse_other
-from gridfs.mount.mounts import current, top_at, uses_of
-from gridfs.mount.registry import Registry, key_of
+from gridfs.mount.mounts import current, top_at
+from gridfs.mount.registry import Registry, is_seen, key_of
 from gridfs.mount.requirements import check_allow_other, check_machine
 from gridfs.mount.spec import MountRecord, from_json_value
 from gridfs.mount.syscalls import may_mount
@@ -178,9 +178,8 @@ def _is_meant(record: MountRecord, spec: VersionSpec) -> bool:
 def _paths_of(record: MountRecord) -> list[Path]:
     """Where a daemon's file system is seen from here, its hidden mountpoint aside; the topmost first."""
     mounts = current()
-    found = [mounted.mountpoint for mounted in uses_of(record.own_paths, record.devices, mounts)]
-    own = top_at(record.fuse_path, mounts)
-    if record.fuse_path == record.target and own is not None and own.device == record.fuse_device:
+    found = [mounted.mountpoint for mounted in record.uses_in(mounts)]
+    if record.fuse_path == record.target and is_seen(record, mounts):
         found.append(record.fuse_path)
     return found[::-1]
 

@@ -224,7 +224,7 @@ class Daemon:
                 LOOK_EVERY_S if self._linger_s is None else min(LOOK_EVERY_S, max(self._linger_s / 4, 0.1))
             )
             try:
-                here, elsewhere = await trio.to_thread.run_sync(uses, record.own_paths, record.devices)
+                here, elsewhere = await trio.to_thread.run_sync(uses, record)
             except OSError as error:  # EMFILE, ENFILE
                 said = f"who uses {record.label} can't be seen, so it counts as used: {error.strerror}"
                 self.incidents.note(GridfsError(said, remedy="let it, or the machine, open more files"))
@@ -253,13 +253,13 @@ class Daemon:
         own = top_at(self._fuse_path, mounts)
         tree_path = self.spec.directory / registry.TREE
         devices = self.record.devices if self.record is not None else frozenset({own.device} if own is not None else ())
-        for mounted in uses_of(frozenset({self._fuse_path, tree_path}), devices, mounts):
+        for mounted in uses_of(frozenset({self._fuse_path, tree_path}), devices, self.spec.source, mounts):
             with contextlib.suppress(OSError):
                 veil.detach(mounted.mountpoint)
         if top_at(tree_path, mounts) is not None:
             with contextlib.suppress(OSError):
                 veil.detach(tree_path)
-        if own is not None and own.device in devices and own.is_fuse:
+        if own is not None and own.device in devices and own.source == self.spec.source:
             with contextlib.suppress(OSError):
                 veil.detach(self._fuse_path)
         registry.forget_record(self.spec.directory)

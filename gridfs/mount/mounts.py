@@ -99,15 +99,19 @@ def is_block_device(device: str) -> bool:
     return not device.startswith("0:")
 
 
-def uses_of(own: frozenset[Path], devices: frozenset[str], mounts: Iterable[Mounted]) -> list[Mounted]:
-    """The mounts that show the file systems of *devices*, or an overlay of what is at *own*; not those at *own*."""
+def uses_of(own: frozenset[Path], devices: frozenset[str], source: str, mounts: Iterable[Mounted]) -> list[Mounted]:
+    """The mounts that show the file systems of *devices*, or an overlay of what is at *own*; not those at *own*.
+
+    All that a daemon mounts is called *source*, and so is each bind mount of it. The kernel gives the number of a file
+    system that is gone to the next one, whoever's that is.
+    """
     lower = tuple(f"lowerdir={path}:" for path in own)
     return [
         mounted
         for mounted in mounts
         if mounted.mountpoint not in own
         and (
-            mounted.device in devices
+            (mounted.device in devices and mounted.source == source)
             or (mounted.fstype == "overlay" and any(layer in mounted.super_options for layer in lower))
         )
     ]

@@ -25,6 +25,7 @@ from gridfs.mount import client, control, launch, mountpoint
 from gridfs.mount.attach import ensure_daemon, find_daemon
 from gridfs.mount.mounts import current, top_at
 from gridfs.mount.registry import Registry
+from gridfs.mount.users import others_with
 from tests.mount.stage import MODES, Stage
 from tests.support.data import ramp
 
@@ -293,6 +294,71 @@ def test_foreground_tells_systemd_and_ends_with_the_signal(staged: Stage, versio
             assert supervised.wait(60) == 0
     address.unlink()
     assert list(mount.iterdir()) == []
+
+
+NUMBERING = """
+import dataclasses, sys
+from gridfs.mount import daemon
+number, reveal = sys.argv.pop(1), daemon.reveal
+daemon.reveal = lambda *arguments, **options: dataclasses.replace(reveal(*arguments, **options), veil_device=number)
+sys.exit(daemon.main())
+"""
+
+
+@pytest.mark.parametrize("how", ["unmount", "signal"])
+def test_a_foreign_file_system_that_got_the_number_of_ours_is_left_alone(
+    staged: Stage, version: Version, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happens after an umount by hand: the daemon is told that the number of a tmpfs is its own."""
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "foreign", foreign], check=True)
+    try:
+        of_foreign = top_at(foreign, current())
+        assert of_foreign is not None
+        monkeypatch.setattr(launch, "command", lambda: [sys.executable, "-c", NUMBERING, of_foreign.device])
+        mount = staged.mount(version, tmp_path / "mount", MODES["bare"])
+        assert staged.statuses()[0].paths == (mount,)
+        pid = staged.record().pid
+        if how == "signal":
+            os.kill(pid, signal.SIGTERM)
+            staged.mounted.remove(mount)
+        else:
+            client.unmount("life", staged.paths)
+            staged.mounted.remove(mount)
+        wait_for_end(pid)
+        assert top_at(foreign, current()) == of_foreign
+    finally:
+        subprocess.run(["umount", foreign], check=True)
+
+
+def test_every_mount_of_a_datastore_is_found_by_its_name(
+    staged: Stage, version: Version, tmp_path: Path, mode: str
+) -> None:
+    """A second one of ours, a bind mount of somebody's, and that in a namespace of its own."""
+    first = staged.mount(version, tmp_path / "first", MODES[mode])
+    second = staged.mount(version, tmp_path / "second", MODES[mode])
+    third = tmp_path / "third"
+    third.mkdir()
+    subprocess.run(["mount", "--bind", first, third], check=True)
+    record = staged.record()
+    assert set(staged.statuses()[0].paths) == {first, second, third}
+    place = tmp_path / "place"
+    place.mkdir()
+    run = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", HOLDER, "sh", second, place],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        assert [holder.command for holder in others_with(record)] == ["sh"]
+        run.communicate("\n")
+    assert set(client.unmount("life", staged.paths)) == {first, second, third}
+    staged.mounted.clear()
+    wait_for_end(record.pid)
 
 
 STARTER = """
