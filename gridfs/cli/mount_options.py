@@ -139,6 +139,8 @@ def _known_options(options: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str,
             spelled["allow_other"] = True
         elif option == "rw":
             raise InvalidInput("-o rw: a version never changes", remedy="leave it out")
+        elif name == "fsname":
+            raise InvalidInput("-o fsname: mounts are found by their name, gridfs:NAME@VERSION", remedy="leave it out")
         elif option not in _SO_ANYWAY and not option.startswith("x-"):
             rest.append(option)
     return tuple(rest), spelled

@@ -7,6 +7,7 @@ the same user and group, and sees its mount from where they are.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from gridfs.config import CacheSettings, Environment, MountOptions, Paths, StoreSettings
@@ -14,7 +15,7 @@ from gridfs.errors import StoreUnavailable, Unsupported
 from gridfs.model import Version
 from gridfs.mount import control, launch, veil
 from gridfs.mount.mountpoint import Target
-from gridfs.mount.mounts import current, uses_of
+from gridfs.mount.mounts import current
 from gridfs.mount.registry import EMPTY, Owner, Registry, key_of
 from gridfs.mount.spec import MountRecord, MountSpec
 
@@ -96,10 +97,13 @@ def new_spec(
     )
 
 
-def start(registry: Registry, spec: MountSpec) -> MountRecord:
-    """Starts the daemon of *spec*; of one that fails nothing remains. To be called under `registry.starting`."""
+def start(registry: Registry, spec: MountSpec, locks: Sequence[int] = ()) -> MountRecord:
+    """Starts the daemon of *spec*; of one that fails nothing remains. To be called under `registry.starting`.
+
+    *locks* are held by the daemon too until it is ready, since whoever waits for it may be killed.
+    """
     try:
-        return launch.start(spec)
+        return launch.start(spec, locks)
     except BaseException:
         registry.clean(spec.mount_id, veil.detach)
         raise
@@ -113,7 +117,7 @@ def share(registry: Registry, record: MountRecord, target: Path, options: MountO
     directory = registry.directory_of(record.mount_id)
     if control.ask(directory, "keep")["released"]:
         return False
-    shown = uses_of(record.own_paths, record.devices, current())
+    shown = record.uses_in(current())
     try:
         if shown:
             veil.bind(shown[0].mountpoint, target)

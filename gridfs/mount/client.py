@@ -1,6 +1,7 @@
 """Mounting, unmounting and looking, as the commands ask for it. Everything here is synchronous and starts no threads.
 
-mount     clean what crashes left -> what is at the path? -> under the key's lock: is there a daemon to share?
+mount     clean what crashes left -> what is at the path? -> under the lock that keeps the path from being removed, and
+          the key's: is there a daemon to share?
           yes: show its file system at the path too (who may not mount starts another on the same cache)
           no:  start one
 unmount   take the path away; when it was the last one, the daemon takes its hidden mount away and ends
@@ -26,8 +27,8 @@ from gridfs.mount.handed_in import descriptor_of
 from gridfs.mount.holders import described, holders
 from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mountpoint import Target, absolute, default_target, is_disconnected, is_ours, prepared, refuse_other
-from gridfs.mount.mounts import current, top_at, uses_of
-from gridfs.mount.registry import Registry, key_of
+from gridfs.mount.mounts import current, top_at
+from gridfs.mount.registry import Registry, is_seen, key_of
 from gridfs.mount.requirements import check_allow_other, check_machine
 from gridfs.mount.spec import MountRecord, from_json_value
 from gridfs.mount.syscalls import may_mount
@@ -87,9 +88,11 @@ def mount(request: MountRequest, paths: Paths) -> Path:
     if _is_there(registry, wanted, request):
         return wanted
     key = key_of(request.store, version, request.options, owner())
-    with prepared(request.path, version.name) as target, registry.starting(key) as lock:
+    leftovers = leftovers_of(paths.runtime)
+    attaching = leftovers.attaching([str(wanted)])
+    with attaching, prepared(request.path, version.name) as target, registry.starting(key) as lock:
         if target.made:
-            leftovers_of(paths.runtime).note(str(target.path))
+            leftovers.note(str(target.path))
         usable = registry.usable(key, current()) if may_mount() and not request.foreground else []
         if any(share(registry, record, target.path, request.options) for record in usable):
             return target.path
@@ -97,8 +100,8 @@ def mount(request: MountRequest, paths: Paths) -> Path:
             registry, key, request.store, version, paths, request.cache, request.options, target=target, linger_s=None
         )
         if request.foreground:
-            launch.become(spec, lock)
-        start(registry, spec)
+            launch.become(spec, [lock, *attaching.descriptors])
+        start(registry, spec, attaching.descriptors)
     return target.path
 
 
@@ -111,7 +114,7 @@ def _serve_handed_in(request: MountRequest, paths: Paths, descriptor: int) -> No
             registry, key, request.store, version, paths, request.cache, request.options, target=target, linger_s=None
         )
         os.set_inheritable(descriptor, True)
-        launch.become(spec, lock)
+        launch.become(spec, [lock])
 
 
 def _is_there(registry: Registry, path: Path, request: MountRequest) -> bool:
@@ -175,9 +178,8 @@ def _is_meant(record: MountRecord, spec: VersionSpec) -> bool:
 def _paths_of(record: MountRecord) -> list[Path]:
     """Where a daemon's file system is seen from here, its hidden mountpoint aside; the topmost first."""
     mounts = current()
-    found = [mounted.mountpoint for mounted in uses_of(record.own_paths, record.devices, mounts)]
-    own = top_at(record.fuse_path, mounts)
-    if record.fuse_path == record.target and own is not None and own.device == record.fuse_device:
+    found = [mounted.mountpoint for mounted in record.uses_in(mounts)]
+    if record.fuse_path == record.target and is_seen(record, mounts):
         found.append(record.fuse_path)
     return found[::-1]
 

@@ -36,6 +36,9 @@ REQUEST_LIMIT_BYTES = 4096
 BACKLOG = 1024
 """A node full of jobs asks at one time; who finds the queue full is refused at once."""
 
+REFUSED_PAUSE_S = 0.1
+"""Without a free descriptor nobody can be let in, and who asks waits in the queue."""
+
 ANSWER_TIMEOUT_S = 10.0
 """A daemon answers from memory; one that does not within this is in trouble, and `grid status` says so."""
 
@@ -54,7 +57,11 @@ async def serve(directory: Path, answer: Answer, *, task_status: trio.TaskStatus
         async with trio.open_nursery() as nursery:
             task_status.started()
             while True:
-                connection, _ = await listener.accept()
+                try:
+                    connection, _ = await listener.accept()
+                except OSError:  # EMFILE, ENFILE: no reason for a mount to end
+                    await trio.sleep(REFUSED_PAUSE_S)
+                    continue
                 nursery.start_soon(_answer_one, connection, answer, name="control")
 
 

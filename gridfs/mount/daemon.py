@@ -22,9 +22,10 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -82,8 +83,8 @@ class Daemon:
         self._shortcuts: Shortcuts | None = None
         self._hook = zero_open.HOOK if spec.options.zero_open else None
 
-    async def run(self, descriptor: int, reports: bool) -> None:
-        """Serves until the mount is gone. Once ready, closes *descriptor*, after writing a line to it if *reports*."""
+    async def run(self, report: int | None, locks: Sequence[int]) -> None:
+        """Serves until the mount is gone. Once ready, closes *locks*, and *report* after writing a line to it."""
         async with AsyncExitStack() as stack:
             opening = open_version(self.spec, self.incidents, self.counters)
             self._version = version = await stack.enter_async_context(opening)
@@ -106,7 +107,7 @@ class Daemon:
                 stack.callback(shortcuts.end)
                 pyfuse3.trio = shortcuts.start(serving)  # type: ignore[attr-defined]  # as its own asyncio support does
                 serving.start_soon(self._end_by_signal, shortcuts, name="signals")
-                serving.start_soon(self._become_ready, shortcuts, serving, descriptor, reports, name="start")
+                serving.start_soon(self._become_ready, shortcuts, serving, report, locks, name="start")
                 await pyfuse3.main(max_tasks=MAX_TASKS)
                 serving.cancel_scope.cancel()
 
@@ -142,18 +143,23 @@ class Daemon:
         if self.spec.target_made:
             leftovers_of(self.spec.directory.parent.parent).sweep()
 
-    async def _become_ready(self, shortcuts: Shortcuts, serving: trio.Nursery, descriptor: int, reports: bool) -> None:
+    async def _become_ready(
+        self, shortcuts: Shortcuts, serving: trio.Nursery, report: int | None, locks: Sequence[int]
+    ) -> None:
         await serving.start(control.serve, self.spec.directory, self._answer, name="control")
         self.record = record = await trio.to_thread.run_sync(self._reveal, shortcuts.image)
         registry.write_record(self.spec.directory, record)
+        for lock in locks:
+            os.close(lock)
         shortcuts.shown(record, serving)
         self._touch()
         serving.start_soon(self._watch_users, name="users")
         log.info("%s is mounted at %s (pid %d)", record.label, record.target or record.fuse_path, record.pid)
         notify(f"READY=1\nSTATUS={record.label} at {record.target or record.fuse_path}")
-        if reports:
-            os.write(descriptor, ready_line(record))
-        os.close(descriptor)
+        if report is not None:
+            with contextlib.suppress(BrokenPipeError):  # whoever waited was killed: it is mounted all the same
+                os.write(report, ready_line(record))
+            os.close(report)
         gc.freeze()  # what the start has made lives as long as the daemon
         gc.set_threshold(GARBAGE_AFTER)
 
@@ -217,7 +223,13 @@ class Daemon:
             await trio.sleep(
                 LOOK_EVERY_S if self._linger_s is None else min(LOOK_EVERY_S, max(self._linger_s / 4, 0.1))
             )
-            here, elsewhere = await trio.to_thread.run_sync(uses, record.own_paths, record.devices)
+            try:
+                here, elsewhere = await trio.to_thread.run_sync(uses, record)
+            except OSError as error:  # EMFILE, ENFILE
+                said = f"who uses {record.label} can't be seen, so it counts as used: {error.strerror}"
+                self.incidents.note(GridfsError(said, remedy="let it, or the machine, open more files"))
+                self._touch()
+                continue
             if not self._hidden:
                 continue  # unmounting it is all that it takes: the kernel tells us
             if here or elsewhere:
@@ -241,13 +253,13 @@ class Daemon:
         own = top_at(self._fuse_path, mounts)
         tree_path = self.spec.directory / registry.TREE
         devices = self.record.devices if self.record is not None else frozenset({own.device} if own is not None else ())
-        for mounted in uses_of(frozenset({self._fuse_path, tree_path}), devices, mounts):
+        for mounted in uses_of(frozenset({self._fuse_path, tree_path}), devices, self.spec.source, mounts):
             with contextlib.suppress(OSError):
                 veil.detach(mounted.mountpoint)
         if top_at(tree_path, mounts) is not None:
             with contextlib.suppress(OSError):
                 veil.detach(tree_path)
-        if own is not None and own.device in devices and own.is_fuse:
+        if own is not None and own.device in devices and own.source == self.spec.source:
             with contextlib.suppress(OSError):
                 veil.detach(self._fuse_path)
         registry.forget_record(self.spec.directory)
@@ -275,23 +287,26 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def main() -> int:
-    """Reads the spec from stdin. `--report FD` is the pipe of whoever waits; without one, errors go to stderr, and
-    `--lock FD` is the lock of the start (launch.py)."""
-    word, descriptor = sys.argv[1], int(sys.argv[2])
-    report = descriptor if word == "--report" else None
+    """Reads the spec from stdin. With `--report FD LOCK...` the first is the pipe of whoever waits; with
+    `--locks LOCK...` nobody does, and errors go to stderr. The locks are those of the start (launch.py)."""
+    word, locks = sys.argv[1], [int(descriptor) for descriptor in sys.argv[2:]]
+    report = locks.pop(0) if word == "--report" else None
     spec = from_json(MountSpec, sys.stdin.buffer.read())
     os.umask(0o077)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # the lower limit is for programs that use select(2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     set_up_logging(log_file=spec.log_file, stream=sys.stderr if report is None else None)
     alive = registry.hold_alive(spec.directory)
     daemon = Daemon(spec)
     try:
-        trio.run(daemon.run, descriptor, report is not None)
+        trio.run(daemon.run, report, locks)
     except BaseException as group:
         error = _cause(group)
         if not isinstance(error, GridfsError):
             log.error("defect: the daemon of %s ended", spec.source, exc_info=group)
         if daemon.record is None and report is not None:
-            os.write(report, failure_line(error))
+            with contextlib.suppress(BrokenPipeError):
+                os.write(report, failure_line(error))
         elif report is None:
             sys.stderr.write(f"grid: {error}\n")
         return exit_code_of(error) if isinstance(error, GridfsError) else EXIT_BUG

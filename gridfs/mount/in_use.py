@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gridfs.config import Paths
-from gridfs.mount.mounts import current, uses_of
+from gridfs.mount.mounts import current
 from gridfs.mount.registry import Registry
 from gridfs.mount.spec import MountRecord
 from gridfs.mount.users import others_with
@@ -37,10 +37,10 @@ def in_use(store_url: str, label: str, paths: Paths, root: Path = Path("/")) -> 
         for record in Registry(runtime).living():
             if (record.store_url, record.label) != (store_url, label):
                 continue
-            mounted = tuple(use.mountpoint for use in uses_of(record.own_paths, record.devices, current()))
+            mounted = tuple(use.mountpoint for use in record.uses_in(current()))
             if record.fuse_path == record.target:  # an ordinary user's, which nothing else shows
                 mounted += (record.fuse_path,)
-            runs = tuple(str(holder) for holder in others_with(record.own_paths, record.devices))
+            runs = tuple(str(holder) for holder in others_with(record))
             if mounted or runs:
                 yield InUse(record, mounted, runs)
 

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 from gridfs import errors
@@ -33,18 +34,21 @@ def failure_line(error: BaseException) -> bytes:
     return json.dumps({"error": kind, "message": message, "remedy": remedy}).encode() + b"\n"
 
 
-def start(spec: MountSpec) -> MountRecord:
-    """Spawns the daemon of *spec*; its record once it is ready. Raises what it failed with."""
+def start(spec: MountSpec, locks: Sequence[int] = ()) -> MountRecord:
+    """Spawns the daemon of *spec*; its record once it is ready. Raises what it failed with.
+
+    The descriptors *locks* go along, and are closed by the daemon once it is ready.
+    """
     reading, writing = os.pipe()
     try:
         spec.log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(spec.log_file, "ab", opener=_private) as log:
             process = subprocess.Popen(
-                [*command(), "--report", str(writing)],
+                [*command(), "--report", *map(str, (writing, *locks))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                pass_fds=(writing,),
+                pass_fds=(writing, *locks),
                 start_new_session=True,
                 cwd="/",
             )
@@ -72,10 +76,10 @@ def start(spec: MountSpec) -> MountRecord:
     return from_json(MountRecord, json.dumps(answer["ready"]))
 
 
-def become(spec: MountSpec, lock: int) -> NoReturn:
+def become(spec: MountSpec, locks: Sequence[int]) -> NoReturn:
     """Turns this process into the daemon of *spec* (`--foreground`): a supervisor sees one process, and its exit code.
 
-    The descriptor *lock* (registry.starting) goes along, and is closed by the daemon once it is ready.
+    The descriptors *locks* (registry.starting's and more) go along, and are closed by the daemon once it is ready.
     """
     reading, writing = os.pipe()
     text = to_json(spec).encode()
@@ -83,10 +87,12 @@ def become(spec: MountSpec, lock: int) -> NoReturn:
     os.write(writing, text)
     os.close(writing)
     os.dup2(reading, 0)
-    os.set_inheritable(lock, True)
+    for lock in locks:
+        os.set_inheritable(lock, True)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [*command(), "--lock", str(lock)])
+    arguments = [*command(), "--locks", *map(str, locks)]
+    os.execv(arguments[0], arguments)
 
 
 def command() -> list[str]:

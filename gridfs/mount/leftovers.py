@@ -6,7 +6,11 @@ which directories there are until they are mounted, exclusive for a removal, whi
 of all processes for one that still uses the path. What is locked is the root directory of the file system that holds
 the path: whoever can take the path away sees that, whatever their user or runtime directory.
 
+A mount may hold the lock for minutes, while its store is slow. Runs and other mounts share it, and a janitor has time;
+whoever else would remove something does not wait: the daemon whose start has failed, for one, is itself waited for.
+
     run:      lock shared; look; mkdir and write a record; enter the namespace and mount; exec (which drops the lock)
+    mount:    lock shared; look; mkdir and write a record; start the daemon, which holds the lock too until it is ready
     janitor:  a detached process of the run that made something: waits for the end of the run, then of every other
               process that has the path mounted (by pidfd, so without polling), then locks exclusively, looks once
               more, removes the directory (if it is empty) and the record
@@ -35,7 +39,7 @@ class Leftovers:
 
     def attaching(self, paths: Iterable[str]) -> _Locked:
         """Keeps removals of *paths* away until the block ends or the process execs: what is seen in it stays."""
-        return _Locked(sorted({_root_above(path) for path in paths}), fcntl.LOCK_SH)
+        return _Locked(paths, fcntl.LOCK_SH)
 
     def note(self, path: str) -> None:
         """Says that *path* was made for a mount: once nobody has it mounted, `sweep` removes it."""
@@ -78,7 +82,7 @@ class Leftovers:
     def sweep(self) -> None:
         """Removes what was made and no process has mounted any more, a run in its own namespace included.
 
-        Does not wait: what is in use stays for a later sweep.
+        Does not wait: what is in use, or perhaps about to be, stays for a later sweep.
         """
         try:
             records = list(os.scandir(self._directory))
@@ -87,7 +91,7 @@ class Leftovers:
         for path in sorted((_recorded(record.path) for record in records), reverse=True):
             if not os.path.isabs(path):
                 continue  # its run was killed before it had written the path, or is about to write it
-            with _Locked([_root_above(path)], fcntl.LOCK_EX) as locked:
+            with _Locked([path], fcntl.LOCK_EX | fcntl.LOCK_NB) as locked:
                 if locked and next(users(path), None) is None:
                     self._remove(path)
 
@@ -95,7 +99,7 @@ class Leftovers:
         """Waits until no process has one of *paths* mounted, and removes them, children first."""
         for path in reversed(paths):
             while True:
-                with _Locked([_root_above(path)], fcntl.LOCK_EX) as locked:
+                with _Locked([path], fcntl.LOCK_EX) as locked:
                     user = next(users(path), None) if locked else None
                     if user is None:
                         if locked:
@@ -135,25 +139,26 @@ def _root_above(path: str) -> str:
 
 
 class _Locked:
-    """Holds the locks of *roots* in a block, as far as they are to be had; gives whether all of them were."""
+    """Holds the locks for *paths* in a block, as far as they are to be had; gives whether all of them were."""
 
-    def __init__(self, roots: Iterable[str], operation: int) -> None:
-        self._roots = roots
+    def __init__(self, paths: Iterable[str], operation: int) -> None:
+        self._paths = paths
         self._operation = operation
-        self._descriptors: list[int] = []
+        self.descriptors: list[int] = []
+        """A process that inherits them holds the locks too."""
 
     def __enter__(self) -> bool:
         had = True
-        for root in self._roots:
-            self._descriptors.append(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        for root in sorted({_root_above(path) for path in self._paths}):
             try:
-                fcntl.flock(self._descriptors[-1], self._operation)
+                self.descriptors.append(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                fcntl.flock(self.descriptors[-1], self._operation)
             except OSError:
                 had = False
         return had
 
     def __exit__(self, *_: object) -> None:
-        for descriptor in self._descriptors:
+        for descriptor in self.descriptors:
             os.close(descriptor)
 
 
@@ -161,7 +166,9 @@ def users(path: str) -> Iterator[int]:
     """A process id for each mount namespace that has something mounted at or below *path*."""
     from gridfs.mount.mounts import in_each_namespace
 
-    for pid, mounts in in_each_namespace():  # another user's is left out, who can't have mounted on a directory of ours
+    # Anyone may have mounted on a directory of ours, in a namespace of their own; and a run, asked from inside of
+    # another one, is as closed to us as somebody else's.
+    for pid, mounts in in_each_namespace(of_anyone=True):
         points = (str(mounted.mountpoint) for mounted in mounts)
         if any(path == point or point.startswith(f"{path}/") for point in points):
             yield pid

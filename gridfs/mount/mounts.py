@@ -6,6 +6,7 @@ from the thread that would have to answer it never returns.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -53,19 +54,35 @@ def current(process: int | str = "self") -> list[Mounted]:
     return parse(Path(f"/proc/{process}/mountinfo").read_bytes())
 
 
-def in_each_namespace(*, but_own: bool = False) -> Iterator[tuple[int, list[Mounted]]]:
-    """A process of each mount namespace that may be looked into, and the mounts that it sees."""
-    seen = {os.readlink("/proc/self/ns/mnt")} if but_own else set()
+def in_each_namespace(*, but_own: bool = False, of_anyone: bool = False) -> Iterator[tuple[int, list[Mounted]]]:
+    """A process of each mount namespace that may be looked into, and the mounts that it sees.
+
+    With *of_anyone* also of those that may not: other users', and the same user's in another user namespace. Raises
+    OSError when there are no descriptors left to look with.
+    """
+    seen: set[str | bytes] = {os.readlink("/proc/self/ns/mnt")} if but_own else set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+            namespace = _namespace_of(pid, of_anyone)
             if namespace in seen:
                 continue
             seen.add(namespace)
             mounts = current(pid)
-        except OSError:  # ended meanwhile, or another user's
-            continue
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
+            continue  # ended meanwhile, or another user's
         yield int(pid), mounts
+
+
+def _namespace_of(pid: str, of_anyone: bool) -> str | bytes:
+    """What tells the mount namespace of a process from others. Raises OSError."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except PermissionError:
+        if not of_anyone:
+            raise
+        return Path(f"/proc/{pid}/mountinfo").read_bytes()  # readable by all, unlike the namespace's number
 
 
 def top_at(mountpoint: Path, mounts: Iterable[Mounted]) -> Mounted | None:
@@ -82,15 +99,19 @@ def is_block_device(device: str) -> bool:
     return not device.startswith("0:")
 
 
-def uses_of(own: frozenset[Path], devices: frozenset[str], mounts: Iterable[Mounted]) -> list[Mounted]:
-    """The mounts that show the file systems of *devices*, or an overlay of what is at *own*; not those at *own*."""
+def uses_of(own: frozenset[Path], devices: frozenset[str], source: str, mounts: Iterable[Mounted]) -> list[Mounted]:
+    """The mounts that show the file systems of *devices*, or an overlay of what is at *own*; not those at *own*.
+
+    All that a daemon mounts is called *source*, and so is each bind mount of it. The kernel gives the number of a file
+    system that is gone to the next one, whoever's that is.
+    """
     lower = tuple(f"lowerdir={path}:" for path in own)
     return [
         mounted
         for mounted in mounts
         if mounted.mountpoint not in own
         and (
-            mounted.device in devices
+            (mounted.device in devices and mounted.source == source)
             or (mounted.fstype == "overlay" and any(layer in mounted.super_options for layer in lower))
         )
     ]

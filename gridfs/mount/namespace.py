@@ -23,6 +23,7 @@ from gridfs.errors import InvalidInput, Unsupported
 from gridfs.mount import syscalls
 from gridfs.mount.syscalls import MountFlag, UmountFlag, may_mount
 from gridfs.mount.veil import show, source_of
+from gridfs.mount.view import UNANSWERED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,7 +169,12 @@ def _listing(rebuilt: Rebuilt, path: str) -> list[str]:
 
 
 def _reproduce(source: str, target: str) -> None:
-    mode = os.lstat(source).st_mode
+    try:
+        mode = os.lstat(source).st_mode
+    except OSError as error:
+        if error.errno not in UNANSWERED:
+            raise
+        mode = stat.S_IFDIR
     if stat.S_ISLNK(mode):
         os.symlink(os.readlink(source), target)
         return

@@ -154,14 +154,17 @@ class Registry:
     def clean(self, mount_id: str, detach: Callable[[Path], None]) -> None:
         """Takes away what a dead daemon left: its mounts, by *detach*, and its directory. Called under `starting`.
 
-        A device number may belong to another file system by now, so only mounts that also bear our name are touched.
+        A device number may belong to another file system by now, so none is trusted unless the FUSE mount still holds
+        it, and only mounts that also bear our name are touched.
         """
         directory = self._directory / mount_id
         record = self.record(mount_id)
         fuse_path = record.fuse_path if record is not None else directory / HIDDEN
         mounts = current()
         own = frozenset({fuse_path, directory / TREE})
-        left = uses_of(own, record.devices if record is not None else frozenset(), mounts)
+        left = []
+        if record is not None:
+            left = uses_of(own, record.devices if is_seen(record, mounts) else frozenset(), record.source, mounts)
         tree = top_at(directory / TREE, mounts)
         hidden = top_at(fuse_path, mounts)
         if hidden is not None and hidden.is_fuse and hidden.source.startswith(SOURCE_PREFIX):
@@ -188,7 +191,7 @@ class Registry:
 def is_seen(record: MountRecord, mounts: list[Mounted]) -> bool:
     """Whether the record's FUSE mount is among *mounts*, and so can be attached from here."""
     top = top_at(record.fuse_path, mounts)
-    return top is not None and top.device == record.fuse_device
+    return top is not None and (top.device, top.source) == (record.fuse_device, record.source)
 
 
 def write_record(directory: Path, record: MountRecord) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from gridfs.config import CacheSettings, MountOptions, StoreSettings
 from gridfs.model import Version
-from gridfs.mount.mounts import is_block_device
+from gridfs.mount.mounts import Mounted, is_block_device, uses_of
 from gridfs.mount.veil import source_of
 
 T = TypeVar("T")
@@ -87,6 +87,11 @@ class MountRecord:
         return f"{self.name}@{self.version}"
 
     @property
+    def source(self) -> str:
+        """What all that it mounts is called in mountinfo."""
+        return source_of(self.label)
+
+    @property
     def shown_path(self) -> Path:
         """What is attached elsewhere: the image when there is one, else the FUSE mount."""
         return self.tree_path or self.fuse_path
@@ -114,6 +119,10 @@ class MountRecord:
     @property
     def devices(self) -> frozenset[str]:
         return frozenset(device for device in (self.fuse_device, self.veil_device) if device is not None)
+
+    def uses_in(self, mounts: Iterable[Mounted]) -> list[Mounted]:
+        """Those of *mounts* that show it, the daemon's own aside."""
+        return uses_of(self.own_paths, self.devices, self.source, mounts)
 
 
 def to_json(record: Any) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gridfs.mount.holders import Holder, command_of
-from gridfs.mount.mounts import current, in_each_namespace, uses_of
+from gridfs.mount.mounts import current, in_each_namespace
+from gridfs.mount.spec import MountRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,13 @@ def may_release(use: Use) -> bool:
     return not use.visible_elsewhere and use.idle_s >= use.linger_s
 
 
-def uses(own: frozenset[Path], devices: frozenset[str]) -> tuple[bool, bool]:
+def uses(record: MountRecord) -> tuple[bool, bool]:
     """Whether the file system is visible in this mount namespace, and in any other that may be looked into."""
-    return bool(uses_of(own, devices, current())), any(others_with(own, devices))
+    return bool(record.uses_in(current())), any(others_with(record))
 
 
-def others_with(own: frozenset[Path], devices: frozenset[str]) -> Iterator[Holder]:
+def others_with(record: MountRecord) -> Iterator[Holder]:
     """The first process of each other mount namespace in which the file system is visible: of a run, its command."""
     for pid, mounts in in_each_namespace(but_own=True):
-        for mounted in uses_of(own, devices, mounts)[:1]:
+        for mounted in record.uses_in(mounts)[:1]:
             yield Holder(pid, command_of(Path("/proc", str(pid))), str(mounted.mountpoint))

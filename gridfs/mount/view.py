@@ -15,6 +15,7 @@ run's last process. A path that exists is simply mounted over. For one that does
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import stat
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
         """What the plan must know of the file system."""
 
         def is_directory(self, path: str) -> bool | None:
-            """True for a directory (also through a link), False for anything else, None where nothing is."""
+            """True for a directory (also through a link, and a mount that is dead or closed to us), False for anything
+            else, None where nothing is."""
             ...
 
         def is_writable(self, directory: str) -> bool:
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
 DATASTORES = "/datastores"
 """Where a datastore is seen when nothing else is said."""
+
+UNANSWERED = (errno.EACCES, errno.ENOTCONN, errno.ESTALE)
+"""What stat(2) says of somebody's mount that lets nobody else in, or whose daemon or server is gone. It is there."""
 
 
 class Placement(LightRecord):
@@ -91,7 +96,10 @@ class LocalHost:
     def is_directory(self, path: str) -> bool | None:
         try:
             return stat.S_ISDIR(os.stat(path).st_mode)
-        except OSError:  # nothing, or a link to nothing; looked at once, since another run may make it meanwhile
+        except OSError as error:
+            if error.errno in UNANSWERED:
+                return True  # it can be mounted over, or attaching says why not
+            # nothing, or a link to nothing; looked at once, since another run may make it meanwhile
             return False if os.path.islink(path) else None
 
     def is_writable(self, directory: str) -> bool:

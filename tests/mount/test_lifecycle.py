@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import pickle
+import resource
 import select
 import signal
 import socket
@@ -12,16 +14,18 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gridfs.config import MountOptions
-from gridfs.errors import Busy
+from gridfs.errors import Busy, Unsupported
 from gridfs.model import Version
-from gridfs.mount import client, launch
+from gridfs.mount import client, control, launch, mountpoint
 from gridfs.mount.attach import ensure_daemon, find_daemon
 from gridfs.mount.mounts import current, top_at
 from gridfs.mount.registry import Registry
+from gridfs.mount.users import others_with
 from tests.mount.stage import MODES, Stage
 from tests.support.data import ramp
 
@@ -231,6 +235,28 @@ def test_daemon_of_runs_lingers_and_then_goes(staged: Stage, version: Version) -
     assert find_daemon(*arguments, staged.paths) is None
 
 
+def test_a_daemon_without_a_free_descriptor_serves_on_and_answers_later(staged: Stage, version: Version) -> None:
+    request = staged.request(version, None)
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most // 2, most))
+    try:
+        record = ensure_daemon(request.store, version, request.options, request.cache, staged.paths, linger_s=0.2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    assert resource.prlimit(record.pid, resource.RLIMIT_NOFILE, (3, most)) == (most, most)
+    answers: list[dict[str, Any]] = []
+    asking = threading.Thread(target=lambda: answers.append(control.ask(record.fuse_path.parent, "status")))
+    asking.start()
+    asking.join(1)  # several times its linger
+    assert asking.is_alive()
+    resource.prlimit(record.pid, resource.RLIMIT_NOFILE, (most, most))
+    asking.join()
+    assert not answers[0]["released"]
+    assert "can't be seen" in answers[0]["incidents"][0]["message"]
+    wait_for_end(record.pid)
+    assert "defect" not in record.log_file.read_text()
+
+
 def test_detached_mount_lives_on_in_a_namespace_that_holds_it(staged: Stage, version: Version, tmp_path: Path) -> None:
     """The kernel counts the users: the daemon ends when the last one lets go."""
     request = staged.request(version, None)
@@ -246,7 +272,7 @@ def test_detached_mount_lives_on_in_a_namespace_that_holds_it(staged: Stage, ver
     with run:
         assert run.stdout is not None
         run.stdout.readline()
-        client.control.ask(Registry(staged.paths.runtime).directory_of(record.mount_id), "release")
+        control.ask(Registry(staged.paths.runtime).directory_of(record.mount_id), "release")
         assert top_at(record.fuse_path, current()) is None
         assert run.communicate("\n")[0] == "300000\n"
     wait_for_end(record.pid)
@@ -283,6 +309,171 @@ def test_foreground_tells_systemd_and_ends_with_the_signal(staged: Stage, versio
             assert supervised.wait(60) == 0
     address.unlink()
     assert list(mount.iterdir()) == []
+
+
+NUMBERING = """
+import dataclasses, sys
+from gridfs.mount import daemon
+number, reveal = sys.argv.pop(1), daemon.reveal
+daemon.reveal = lambda *arguments, **options: dataclasses.replace(reveal(*arguments, **options), veil_device=number)
+sys.exit(daemon.main())
+"""
+
+
+@pytest.mark.parametrize("how", ["unmount", "signal"])
+def test_a_foreign_file_system_that_got_the_number_of_ours_is_left_alone(
+    staged: Stage, version: Version, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happens after an umount by hand: the daemon is told that the number of a tmpfs is its own."""
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "foreign", foreign], check=True)
+    try:
+        of_foreign = top_at(foreign, current())
+        assert of_foreign is not None
+        monkeypatch.setattr(launch, "command", lambda: [sys.executable, "-c", NUMBERING, of_foreign.device])
+        mount = staged.mount(version, tmp_path / "mount", MODES["bare"])
+        assert staged.statuses()[0].paths == (mount,)
+        pid = staged.record().pid
+        if how == "signal":
+            os.kill(pid, signal.SIGTERM)
+            staged.mounted.remove(mount)
+        else:
+            client.unmount("life", staged.paths)
+            staged.mounted.remove(mount)
+        wait_for_end(pid)
+        assert top_at(foreign, current()) == of_foreign
+    finally:
+        subprocess.run(["umount", foreign], check=True)
+
+
+def test_every_mount_of_a_datastore_is_found_by_its_name(
+    staged: Stage, version: Version, tmp_path: Path, mode: str
+) -> None:
+    """A second one of ours, a bind mount of somebody's, and that in a namespace of its own."""
+    first = staged.mount(version, tmp_path / "first", MODES[mode])
+    second = staged.mount(version, tmp_path / "second", MODES[mode])
+    third = tmp_path / "third"
+    third.mkdir()
+    subprocess.run(["mount", "--bind", first, third], check=True)
+    record = staged.record()
+    assert set(staged.statuses()[0].paths) == {first, second, third}
+    place = tmp_path / "place"
+    place.mkdir()
+    run = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", HOLDER, "sh", second, place],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        assert [holder.command for holder in others_with(record)] == ["sh"]
+        run.communicate("\n")
+    assert set(client.unmount("life", staged.paths)) == {first, second, third}
+    staged.mounted.clear()
+    wait_for_end(record.pid)
+
+
+STARTER = """
+import pickle, sys
+from gridfs.mount import client, launch, mountpoint
+request, paths, mountpoint.DATASTORES, command = pickle.load(sys.stdin.buffer)
+launch.command = lambda: command
+client.mount(request, paths)
+"""
+
+
+def start_in_datastores(
+    staged: Stage, version: Version, datastores: Path, command: list[str], *, foreground: bool = False
+) -> subprocess.Popen[bytes]:
+    """A process that mounts below *datastores*, in place of /datastores, by a daemon that is *command*."""
+    request = dataclasses.replace(staged.request(version, None), foreground=foreground)
+    starter = subprocess.Popen([sys.executable, "-c", STARTER], stdin=subprocess.PIPE)
+    assert starter.stdin is not None
+    starter.stdin.write(pickle.dumps((request, staged.paths, datastores, command)))
+    starter.stdin.close()
+    return starter
+
+
+SWEEPING = """
+import sys
+from gridfs.mount import daemon
+from gridfs.mount.leftovers import leftovers_of
+leftovers_of(sys.argv.pop(1)).sweep()
+sys.exit(daemon.main())
+"""
+
+
+@pytest.mark.parametrize("foreground", [False, True])
+def test_a_sweep_leaves_the_directory_of_a_mount_that_is_being_started(
+    staged: Stage, version: Version, tmp_path: Path, foreground: bool
+) -> None:
+    place = tmp_path / "datastores" / "life"
+    command = [sys.executable, "-c", SWEEPING, str(staged.paths.runtime)]
+    with start_in_datastores(staged, version, place.parent, command, foreground=foreground) as starter:
+        while not Registry(staged.paths.runtime).living():
+            assert not starter.poll(), "the mount failed"
+            select.select([], [], [], 0.01)
+        assert starter.wait() == 0 if not foreground else starter.poll() is None
+        staged.mounted.append(place)
+        assert (place / "file").read_bytes() == ramp(300_000)
+        staged.unmount(place)
+    assert not place.exists()
+
+
+WAITING = """
+import sys
+from gridfs.mount import daemon
+place, reveal = sys.argv.pop(1), daemon.reveal
+def wait(*arguments, **options):
+    open(place).read()
+    return reveal(*arguments, **options)
+daemon.reveal = wait
+sys.exit(daemon.main())
+"""
+
+
+def test_a_mount_whose_starter_was_killed_serves_all_the_same(staged: Stage, version: Version, tmp_path: Path) -> None:
+    """By a timeout, or with its terminal, while the store was slow."""
+    place, go = tmp_path / "datastores" / "life", tmp_path / "go"
+    os.mkfifo(go)
+    command = [sys.executable, "-c", WAITING, str(go)]
+    with start_in_datastores(staged, version, place.parent, command) as starter, go.open("w"):  # the daemon is there
+        starter.kill()
+        starter.wait()
+    while not any(status.record for status in staged.statuses()):
+        select.select([], [], [], 0.01)
+    staged.mounted.append(place)
+    record = staged.record()
+    assert (place / "file").read_bytes() == ramp(300_000)
+    staged.unmount(place)
+    wait_for_end(record.pid)
+    assert "defect" not in record.log_file.read_text()
+    assert not place.exists()
+
+
+FAILING = """
+import sys
+from gridfs.errors import Unsupported
+from gridfs.mount import daemon
+def refuse(*arguments, **options): raise Unsupported("refused")
+daemon.reveal = refuse
+sys.exit(daemon.main())
+"""
+
+
+@pytest.mark.timeout_s(60)
+def test_a_start_that_fails_removes_its_directory_and_waits_for_nobody(
+    staged: Stage, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon sweeps as it ends, while its starter waits for it and keeps sweeps away."""
+    monkeypatch.setattr(launch, "command", lambda: [sys.executable, "-c", FAILING])
+    monkeypatch.setattr(mountpoint, "DATASTORES", tmp_path / "datastores")
+    with pytest.raises(Unsupported, match="refused"):
+        client.mount(staged.request(version, None), staged.paths)
+    assert list((tmp_path / "datastores").iterdir()) == []
 
 
 DEFECTIVE = """

@@ -222,3 +222,61 @@ def test_a_run_inside_a_run_works_for_an_ordinary_user(an_ordinary_user: Ordinar
     )
     assert done.stderr == ""
     assert done.stdout == "content\ncontent\n"
+
+
+def test_a_run_inside_another_takes_no_directory_from_a_third(an_ordinary_user: OrdinaryUser, in_root: str) -> None:
+    """Their user namespaces are siblings, and from one of them nobody may see which mount namespace the other has."""
+    user = an_ordinary_user
+    source, made = user.home / "source", user.home / "made"
+    source.mkdir()
+    (source / "file").write_text("content\n")
+    for path in source, source / "file":
+        os.chown(path, user.uid, user.gid)
+    run = [str(user.python), *ENTER, f"{user.home}/run"]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    third = subprocess.Popen(
+        user.command([*run, f"{made}={source}", "--", "sh", "-c", f"echo up; read go; cat {made}/file"]),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=user.home,
+        env=user.environment(environment),
+        text=True,
+    )
+    assert third.stdout is not None
+    assert third.stdout.readline() == "up\n"
+    inner = [*run, f"{in_root}/b={source}", "--", "true"]  # which begins with a sweep
+    nested = user.run([*run, f"{in_root}/a={source}", "--", *inner], environment=environment)
+    assert (nested.returncode, nested.stderr) == (0, "")
+    assert third.communicate("go\n")[0] == "content\n"
+    wait_for_janitors(user.home / "run")
+
+
+FOREIGN_MOUNTS = """
+import os, sys
+from gridfs.mount import syscalls
+for place, options in (sys.argv[1], ""), (sys.argv[2], ",allow_other"):
+    os.makedirs(place)
+    device = os.open("/dev/fuse", os.O_RDWR)
+    data = f"fd={device},rootmode=40000,user_id=0,group_id=0{options}"
+    syscalls.mount("foreign", place, "fuse", syscalls.MountFlag.NOSUID | syscalls.MountFlag.NODEV, data)
+"""
+
+
+def test_mounts_that_answer_nothing_are_left_as_they_are_or_mounted_over(an_ordinary_user: OrdinaryUser) -> None:
+    """One of another user, who lets nobody else in, and one whose daemon is dead, in a directory that is rebuilt."""
+    user, environment = an_ordinary_user, {"PYTHONPATH": str(Path(__file__).parents[2])}
+    source, shared = user.home / "source", user.home.parent / "shared"
+    source.mkdir()
+    (source / "file").write_text("content\n")
+    for path in source, source / "file":
+        os.chown(path, user.uid, user.gid)
+    private, dead = shared / "private", shared / "dead"
+    enter_only = user.prefix[: user.prefix.index("setpriv")]
+    mounting = [*enter_only, user.python, "-c", FOREIGN_MOUNTS, private, dead]
+    subprocess.run(mounting, check=True, env=user.environment(environment))
+    for place, kept in (shared / "data", {private, dead}), (private, {dead}), (dead, {private}):
+        run = [user.python, *ENTER, f"{user.home}/run", f"{place}={source}", "--"]
+        done = user.run([*run, "sh", "-c", f"cat {place}/file; ls {private} {dead}"], environment=environment)
+        assert done.stdout.startswith("content\n"), done.stderr
+        said = {private: f"{private}': Permission denied", dead: f"{dead}': Transport endpoint is not connected"}
+        assert {path for path, text in said.items() if text in done.stderr} == kept

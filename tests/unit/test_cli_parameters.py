@@ -93,6 +93,11 @@ def test_no_writable_mount():
         settings_of("-o", "rw")
 
 
+def test_a_mount_keeps_the_name_by_which_it_is_found():
+    with pytest.raises(InvalidInput, match="-o fsname"):
+        settings_of("-o", "nofail,fsname=mine")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -26,7 +26,7 @@ def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     registry.write_record(directory, record_of(directory))
     seen = Mounted(DEVICE, Path("/seen"), "fuse.gridfs", "gridfs:data@3", "")
     monkeypatch.setattr(in_use, "current", lambda: [seen])
-    monkeypatch.setattr(in_use, "others_with", lambda path, devices: iter(()))
+    monkeypatch.setattr(in_use, "others_with", lambda record: iter(()))
     yield tmp_path
     os.close(alive)
 

@@ -177,6 +177,22 @@ def test_clean_ends_the_connection_of_the_dead_and_of_nobody_else(
     assert ended == aborted
 
 
+@pytest.mark.parametrize("stands", [True, False])
+def test_clean_trusts_device_numbers_while_the_mount_stands(
+    stands: bool, found: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After that another daemon of the same version may have got one of them."""
+    directory = new_mount(found)
+    registry.write_record(directory, dataclasses.replace(record_of(directory), fuse_device="0:77"))
+    own = Mounted("0:77", directory / "fuse", "fuse.gridfs", "gridfs:data@3", "")
+    shown = dataclasses.replace(own, mountpoint=Path("/shown"))
+    monkeypatch.setattr(registry, "current", lambda: [own, shown] if stands else [shown])
+    monkeypatch.setattr(registry, "abort", lambda device: None)
+    detached: list[Path] = []
+    found.clean(directory.name, detached.append)
+    assert detached == ([Path("/shown"), directory / "fuse"] if stands else [])
+
+
 @pytest.mark.parametrize("name", ["record.json", "alive"])
 def test_a_pipe_or_a_link_of_someone_else_is_not_waited_for(found: Registry, name: str) -> None:
     """Root looks into the registries of all users before it deletes a version."""
