@@ -82,7 +82,7 @@ def gc(invocation: Invocation, names: tuple[str, ...], dry_run: bool, grace: flo
       grid datastore gc
       grid datastore gc imagenet
     """
-    from gridfs.boot_clock import BootClock
+    from gridfs.life.boot_clock import BootClock
 
     failures: list[GridfsError] = []
 

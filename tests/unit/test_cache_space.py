@@ -30,7 +30,9 @@ async def test_two_gib_are_written_with_few_looks(
 ) -> None:
     used_bytes, walks = 0, 0
 
-    def walk(directory: Path, max_size_bytes: int | None, wanted_bytes: int) -> tuple[Usage, list[str]]:
+    def walk(
+        directory: Path, max_size_bytes: int | None, wanted_bytes: int, *, is_full: bool
+    ) -> tuple[Usage, list[str]]:
         nonlocal walks
         walks += 1
         return Usage(used_bytes, limit_bytes, 0), []

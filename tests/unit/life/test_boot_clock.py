@@ -7,7 +7,7 @@ import time
 import pytest
 import trio
 
-from gridfs.boot_clock import BootClock
+from gridfs.life.boot_clock import BootClock
 
 
 def test_what_was_under_way_is_cancelled_when_the_machine_wakes(monkeypatch: pytest.MonkeyPatch) -> None:
