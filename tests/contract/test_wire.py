@@ -5,6 +5,7 @@ A server that speaks bytes: a test says for each connection which pieces it send
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import struct
@@ -489,6 +490,59 @@ async def test_without_credentials_the_other_client_says_why() -> None:
         with pytest.raises(Unanswered, match="expired"):
             await read(running.wire(credentials=provide))
         assert running.connections == 0
+
+
+BROKEN_HELPERS = [
+    RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
+    json.JSONDecodeError("Expecting value", "", 0),
+    FileNotFoundError(2, "No such file or directory", "helper"),
+]
+
+
+@pytest.mark.parametrize("failure", BROKEN_HELPERS, ids=lambda failure: type(failure).__name__)
+@on_trio
+async def test_a_provider_that_fails_in_any_way_is_asked_again(failure: Exception) -> None:
+    asked = 0
+
+    def provide() -> ProvidedCredentials:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise failure
+        ends = datetime.now(UTC) + timedelta(seconds=30 if asked == 1 else 3600)
+        return {"access_key_id": f"key{asked}", "secret_access_key": "secret", "token": None, "expires_at": ends}
+
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire(credentials=provide)
+        assert await read(subject) == DATA
+        with pytest.raises(Unanswered, match="no credentials"):
+            await read(subject)
+        assert await read(subject) == DATA
+        subject.close()
+    for number, request in zip((1, 3), running.requests, strict=True):
+        assert b"Credential=key%d/" % number in request
+
+
+@on_trio
+async def test_a_provider_whose_wait_is_cancelled_is_asked_again() -> None:
+    asked = 0
+
+    def provide() -> ProvidedCredentials:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            trio.from_thread.run(trio.sleep_forever)
+        ends = datetime.now(UTC) + timedelta(seconds=30)
+        return {"access_key_id": f"key{asked}", "secret_access_key": "secret", "token": None, "expires_at": ends}
+
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire(credentials=provide)
+        assert await read(subject) == DATA
+        with trio.move_on_after(0.05):
+            await read(subject)
+        assert await read(subject) == DATA
+        subject.close()
+    assert b"Credential=key3/" in running.requests[1]
 
 
 @pytest.fixture
