@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -424,6 +425,51 @@ async def test_silence_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with peer(serve) as running, pytest.raises(Broken, match="nothing came"):
         await read(running.wire())
+
+
+@on_trio
+async def test_a_slow_server_is_not_a_silent_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes come all the time, and never as many within the time of a stall as the kernel wakes us for."""
+    monkeypatch.setattr(objects_client, "STALL_TIMEOUT_S", 0.5)
+
+    def serve(running: Peer, connection: socket.socket, number: int) -> None:
+        while request := request_of(connection):
+            running.requests.append(request)
+            connection.sendall(head())
+            for start in range(0, len(DATA), 20_000):
+                if len(running.requests) == 1:
+                    time.sleep(0.06)
+                connection.sendall(DATA[start : start + 20_000])
+
+    with peer(serve) as running:
+        subject = running.wire()
+        assert await read(subject) == DATA
+        assert (running.connections, len(running.requests)) == (1, 1)
+        assert await read(subject) == DATA, "and the connection is as good as before"
+        subject.close()
+        assert (running.connections, len(running.requests)) == (1, 2)
+
+
+@on_trio
+async def test_a_slow_server_may_fall_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects_client, "STALL_TIMEOUT_S", 0.5)
+    buffer, delivered = memoryview(bytearray(len(DATA))), bytearray()
+
+    def serve(running: Peer, connection: socket.socket, number: int) -> None:
+        request_of(connection)
+        connection.sendall(head())
+        for start in range(0, 100_000, 10_000):
+            time.sleep(0.06)
+            connection.sendall(DATA[start : start + 10_000])
+        connection.recv(1)
+
+    with peer(serve) as running:
+        began_s = trio.current_time()
+        with pytest.raises(Broken, match="nothing came"):
+            await running.wire().read_into("k", RANGE, buffer, delivered.extend, if_match=None)
+        assert trio.current_time() - began_s < 0.6 + 2 * 0.5 + 1
+        assert running.connections == 1
+    assert delivered == DATA[:100_000], "what came before is not fetched again"
 
 
 @on_trio
