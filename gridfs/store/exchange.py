@@ -92,29 +92,34 @@ class Connection:
 
         Raises Refused, Unanswered, Broken (also when nothing came for STALL_TIMEOUT_S), Stale, OSError.
         """
-        with trio.CancelScope(deadline=trio.current_time() + objects_client.STALL_TIMEOUT_S) as patience:
-            sent = 0
-            while sent < len(request):
-                sent += await when_ready(self._socket, lambda: self._socket.send(request[sent:]))  # noqa: B023
-            head, body = await self._head()
-            if (refusal := _REFUSAL.match(head)) is not None:
-                raise Refused(int(refusal[1]), await self._rest(head, body))
-            reusable = _checked(head, byte_range, if_match)
-            arrived = len(body)
-            if arrived > buffer.nbytes:
-                raise Unanswered("more came than the body")
-            buffer[:arrived] = body
-            if arrived:
-                deliver(buffer[:arrived])
-            while arrived < buffer.nbytes:
-                patience.deadline = trio.current_time() + objects_client.STALL_TIMEOUT_S
-                count = await self._receive(buffer[arrived : arrived + _RECEIVE_BYTES])
-                if not count:
-                    raise Broken(f"the connection ended after {arrived} bytes")
-                deliver(buffer[arrived : arrived + count])
-                arrived += count
-            return reusable
-        raise Broken(f"nothing came for {objects_client.STALL_TIMEOUT_S:g} s")
+        arrived, low_water = -1, _LOW_WATER_BYTES  # -1: the head has not come
+        while True:
+            with trio.CancelScope(deadline=trio.current_time() + objects_client.STALL_TIMEOUT_S) as patience:
+                if arrived < 0:
+                    sent = 0
+                    while sent < len(request):
+                        sent += await when_ready(self._socket, lambda: self._socket.send(request[sent:]))  # noqa: B023
+                    head, body = await self._head()
+                    if (refusal := _REFUSAL.match(head)) is not None:
+                        raise Refused(int(refusal[1]), await self._rest(head, body))
+                    reusable = _checked(head, byte_range, if_match)
+                    if len(body) > buffer.nbytes:
+                        raise Unanswered("more came than the body")
+                    arrived = len(body)
+                    buffer[:arrived] = body
+                    if arrived:
+                        deliver(buffer[:arrived])
+                while arrived < buffer.nbytes:
+                    patience.deadline = trio.current_time() + objects_client.STALL_TIMEOUT_S
+                    count = await self._receive(buffer[arrived : arrived + _RECEIVE_BYTES], low_water)
+                    if not count:
+                        raise Broken(f"the connection ended after {arrived} bytes")
+                    deliver(buffer[arrived : arrived + count])
+                    arrived += count
+                return reusable
+            if arrived < 0 or low_water == 1 or not self._has_bytes():
+                raise Broken(f"nothing came for {objects_client.STALL_TIMEOUT_S:g} s")
+            low_water = 1  # less came than wakes us: this server is slow; it is silent if the next wait is in vain
 
     async def _head(self) -> tuple[bytes, bytes]:
         """Status line and headers with the line ends around them, and what of the body came along."""
@@ -153,11 +158,18 @@ class Connection:
             filled += count
         return bytes(received)
 
-    async def _receive(self, view: memoryview) -> int:
+    def _has_bytes(self) -> bool:
+        """Whether the kernel holds some for us, fewer than its low-water mark."""
+        try:
+            return not self._encrypted and len(self._socket.recv(1, socket.MSG_PEEK)) > 0
+        except BlockingIOError:
+            return False
+
+    async def _receive(self, view: memoryview, low_water: int = _LOW_WATER_BYTES) -> int:
         try:
             return self._socket.recv_into(view)
         except (BlockingIOError, ssl.SSLWantReadError):
-            self._wake_at(min(view.nbytes, _LOW_WATER_BYTES))
+            self._wake_at(min(view.nbytes, low_water))
             return await when_ready(self._socket, lambda: self._socket.recv_into(view))
 
     def _wake_at(self, size_bytes: int) -> None:

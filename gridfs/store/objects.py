@@ -21,6 +21,7 @@ import trio
 
 from gridfs.errors import (
     AccessDenied,
+    CredentialsRefused,
     GridfsError,
     InvalidInput,
     ObjectChanged,
@@ -144,7 +145,15 @@ class BucketStore:
             )
 
     async def _by_wire(
-        self, wire: Wire, path: str, byte_range: ByteRange, buffer: memoryview, deliver: Deliver, if_match: str | None
+        self,
+        wire: Wire,
+        path: str,
+        byte_range: ByteRange,
+        buffer: memoryview,
+        deliver: Deliver,
+        if_match: str | None,
+        *,
+        is_signed_anew: bool = False,
     ) -> bool:
         """Whether the short way had the bytes, which are in *buffer* then."""
         try:
@@ -152,10 +161,13 @@ class BucketStore:
         except Unanswered as reason:
             logger.debug("%s/%s is read by the other client: %s", self.url, path, reason)
             return False
-        except Refused as error:
-            raise error_of(
-                parse_refusal(error.status, error.body.decode("utf-8", "replace")), where=self.url, key=path
-            ) from error
+        except Refused as refusal:
+            answer = parse_refusal(refusal.status, refusal.body.decode("utf-8", "replace"))
+            meaning = error_of(answer, where=self.url, key=path)
+            if is_signed_anew or self.address.credentials is None or not isinstance(meaning, CredentialsRefused):
+                raise meaning from refusal
+            wire.forget_keys()
+            return await self._by_wire(wire, path, byte_range, buffer, deliver, if_match, is_signed_anew=True)
         except Broken as error:
             raise StoreUnavailable(
                 f"{self.url}: {self.address.endpoint} failed ({error})", remedy="check the network and --endpoint-url"

@@ -22,7 +22,7 @@ import botocore.exceptions
 import botocore.loaders
 import trio
 
-from gridfs.errors import AccessDenied, InvalidInput
+from gridfs.errors import AccessDenied, GridfsError, InvalidInput
 from gridfs.store.address import ProvidedCredentials, StaticCredentials
 from gridfs.store.object_errors import Answer, error_of
 
@@ -53,7 +53,7 @@ class AwsSession:
 
     async def credential_provider(self) -> CredentialProvider:
         """Credentials from the whole chain, renewed for as long as trio runs. Raises AccessDenied if there are none."""
-        with map_botocore_error("credentials", None):
+        with _map_credentials_error():
             credentials = await self._session.get_credentials()
         if credentials is None:
             raise AccessDenied(
@@ -130,7 +130,7 @@ class CredentialProvider:
 
     async def current(self) -> ProvidedCredentials:
         """What to sign with now; renewed first when it is about to expire."""
-        with map_botocore_error("credentials", None):
+        with _map_credentials_error():
             frozen = await self._credentials.get_frozen_credentials()
         changes = hasattr(self._credentials, "refresh_needed")
         return {
@@ -194,3 +194,18 @@ def map_botocore_error(where: str, key: str | None) -> Iterator[None]:
         raise error_of(unanswered(error), where=where, key=key) from error
     except botocore.exceptions.BotoCoreError as error:
         raise InvalidInput(f"{where}: {error}") from error
+
+
+@contextmanager
+def _map_credentials_error() -> Iterator[None]:
+    """As map_botocore_error, and what a helper program that is missing or talks nonsense lets through it."""
+    try:
+        with map_botocore_error("credentials", None):
+            yield
+    except GridfsError:
+        raise
+    except Exception as error:  # OSError, JSONDecodeError, RuntimeError ("... still expired"), whatever a plugin raises
+        raise AccessDenied(
+            f"no credentials could be had ({type(error).__name__}: {error})",
+            remedy="check --profile, and the credential_process that it names",
+        ) from error

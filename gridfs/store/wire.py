@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 
 import trio
 
-from gridfs.errors import GridfsError
 from gridfs.model import ByteRange, WholeObject
 from gridfs.store.address import BucketAddress, StaticCredentials
 from gridfs.store.base import Deliver
@@ -137,6 +136,13 @@ class Wire:
             else:
                 connection.close()
 
+    def forget_keys(self) -> None:
+        """The next request is signed anew, with keys asked for anew.
+
+        For a server that refuses them: while a machine sleeps, keys and signatures age and trio's clock stands still.
+        """
+        self._signer = None
+
     def close(self) -> None:
         """Gives up all connections that nobody uses."""
         while self._idle:
@@ -163,13 +169,15 @@ class Wire:
 
     async def _new_signer(self) -> Signer:
         address, keys = self._address, self._address.credentials
-        self._renew_at_s = float("inf")
+        self._renew_at_s = float("inf")  # until the new one is here others sign with the old one, which is still good
         if callable(keys):
             try:
                 provided = await trio.to_thread.run_sync(keys)
-            except GridfsError as error:
+            except BaseException as error:
                 self._renew_at_s = 0.0
-                raise Unanswered(str(error)) from error
+                if isinstance(error, Exception):  # a provider runs programs and reads files of others: any kind
+                    raise Unanswered(f"no credentials: {error}") from error
+                raise
             keys = StaticCredentials(provided["access_key_id"], provided["secret_access_key"], provided["token"])
             if provided["expires_at"] is not None:
                 left_s = (provided["expires_at"] - datetime.now(UTC)).total_seconds()

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trio
 
 from gridfs.config import AwsEnvironment, StoreSettings
-from gridfs.errors import AccessDenied, InvalidInput, StoreUnavailable, Unsupported
+from gridfs.errors import AccessDenied, CredentialsRefused, InvalidInput, StoreUnavailable, Unsupported
 from gridfs.model import ByteRange
 from gridfs.store import s3
+from gridfs.store.address import BucketAddress, ProvidedCredentials
+from gridfs.store.objects import BucketStore
 from gridfs.store.stack import directory_of, open_store, parse_bucket_url
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
 from tests.support.s3 import S3Server
-from tests.support.stub_s3 import Asked, Reply, part_of, stub_s3
+from tests.support.stub_s3 import Asked, Reply, error, part_of, stub_s3
 
 DATA = ramp(1000)
 
@@ -95,6 +100,76 @@ async def test_credentials_of_a_process_are_renewed(private_dirs: object, monkey
     assert used[0] == "key2"  # those that expire within 10 minutes are renewed before they are used
     assert used[-1] == "key3"
     assert all(asked.headers["x-amz-security-token"] == "t" for asked in stub.asked)
+
+
+@pytest.mark.parametrize(
+    "helper", ["/no/such/helper", "echo nonsense", "false"], ids=["missing", "talks nonsense", "fails"]
+)
+@on_trio
+async def test_a_process_that_has_no_credentials(private_dirs: object, helper: str) -> None:
+    (Path.home() / ".aws").mkdir()
+    (Path.home() / ".aws/config").write_text(f"[profile p]\ncredential_process = {helper}\nregion = us-east-1\n")
+    with pytest.raises(AccessDenied, match="--profile"):
+        await open_store(StoreSettings("s3://bucket/store", "http://127.0.0.1:9", profile="p"))
+
+
+@on_trio
+async def test_credentials_that_are_renewed_and_still_expired() -> None:
+    class Stale:
+        async def get_frozen_credentials(self) -> None:
+            raise RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired.")
+
+    provider = s3.CredentialProvider(s3.AwsSession(), Stale(), trio.lowlevel.current_trio_token())
+    with pytest.raises(AccessDenied, match="still expired"):
+        await provider.current()
+
+
+def provider_of(asked: list[int]) -> Callable[[], ProvidedCredentials]:
+    """key1, key2, ...: as `expires_at` says, each is good for longer than a test."""
+
+    def provide() -> ProvidedCredentials:
+        asked.append(len(asked) + 1)
+        ends = datetime.now(UTC) + timedelta(hours=1)
+        return {"access_key_id": f"key{asked[-1]}", "secret_access_key": "s", "token": None, "expires_at": ends}
+
+    return provide
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "RequestTimeTooSkewed"), (400, "ExpiredToken")])
+@on_trio
+async def test_a_machine_that_has_slept_asks_for_keys_and_signs_anew(status: int, code: str) -> None:
+    """The server takes no more what was signed with the first key."""
+    has_slept = False
+
+    def answer(asked: Asked) -> Reply:
+        is_old = "Credential=key1/" in asked.headers["authorization"]
+        return error(status, code) if has_slept and is_old else part_of(DATA, asked)
+
+    calls: list[int] = []
+    with stub_s3(answer) as stub:
+        store = BucketStore(BucketAddress("bucket", "us-east-1", stub.endpoint_url, provider_of(calls)))
+        assert await store.get_range("k", ByteRange(0, 10)) == DATA[:10]
+        has_slept = True
+        for _ in range(2):
+            assert await store.get_range("k", ByteRange(0, 10)) == DATA[:10]
+        assert (len(calls), len(stub.asked)) == (2, 4)
+        await store.aclose()
+
+
+@on_trio
+async def test_keys_that_are_refused_are_asked_for_anew_once() -> None:
+    calls: list[int] = []
+    with stub_s3(lambda asked: error(400, "ExpiredToken")) as stub:
+        store = BucketStore(BucketAddress("bucket", "us-east-1", stub.endpoint_url, provider_of(calls)))
+        with pytest.raises(CredentialsRefused):
+            await store.get_range("k", ByteRange(0, 10))
+        assert (len(calls), len(stub.asked)) == (2, 2)
+        await store.aclose()
+        unsigned = BucketStore(BucketAddress("bucket", "us-east-1", stub.endpoint_url))
+        with pytest.raises(CredentialsRefused):
+            await unsigned.get_range("k", ByteRange(0, 10))
+        assert len(stub.asked) == 3
+        await unsigned.aclose()
 
 
 @on_trio

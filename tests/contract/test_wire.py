@@ -5,10 +5,12 @@ A server that speaks bytes: a test says for each connection which pieces it send
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -426,6 +428,51 @@ async def test_silence_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @on_trio
+async def test_a_slow_server_is_not_a_silent_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes come all the time, and never as many within the time of a stall as the kernel wakes us for."""
+    monkeypatch.setattr(objects_client, "STALL_TIMEOUT_S", 0.5)
+
+    def serve(running: Peer, connection: socket.socket, number: int) -> None:
+        while request := request_of(connection):
+            running.requests.append(request)
+            connection.sendall(head())
+            for start in range(0, len(DATA), 20_000):
+                if len(running.requests) == 1:
+                    time.sleep(0.06)
+                connection.sendall(DATA[start : start + 20_000])
+
+    with peer(serve) as running:
+        subject = running.wire()
+        assert await read(subject) == DATA
+        assert (running.connections, len(running.requests)) == (1, 1)
+        assert await read(subject) == DATA, "and the connection is as good as before"
+        subject.close()
+        assert (running.connections, len(running.requests)) == (1, 2)
+
+
+@on_trio
+async def test_a_slow_server_may_fall_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects_client, "STALL_TIMEOUT_S", 0.5)
+    buffer, delivered = memoryview(bytearray(len(DATA))), bytearray()
+
+    def serve(running: Peer, connection: socket.socket, number: int) -> None:
+        request_of(connection)
+        connection.sendall(head())
+        for start in range(0, 100_000, 10_000):
+            time.sleep(0.06)
+            connection.sendall(DATA[start : start + 10_000])
+        connection.recv(1)
+
+    with peer(serve) as running:
+        began_s = trio.current_time()
+        with pytest.raises(Broken, match="nothing came"):
+            await running.wire().read_into("k", RANGE, buffer, delivered.extend, if_match=None)
+        assert trio.current_time() - began_s < 0.6 + 2 * 0.5 + 1
+        assert running.connections == 1
+    assert delivered == DATA[:100_000], "what came before is not fetched again"
+
+
+@on_trio
 async def test_a_cancelled_read_closes_its_connection() -> None:
     stalled = threading.Event()
 
@@ -489,6 +536,59 @@ async def test_without_credentials_the_other_client_says_why() -> None:
         with pytest.raises(Unanswered, match="expired"):
             await read(running.wire(credentials=provide))
         assert running.connections == 0
+
+
+BROKEN_HELPERS = [
+    RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
+    json.JSONDecodeError("Expecting value", "", 0),
+    FileNotFoundError(2, "No such file or directory", "helper"),
+]
+
+
+@pytest.mark.parametrize("failure", BROKEN_HELPERS, ids=lambda failure: type(failure).__name__)
+@on_trio
+async def test_a_provider_that_fails_in_any_way_is_asked_again(failure: Exception) -> None:
+    asked = 0
+
+    def provide() -> ProvidedCredentials:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise failure
+        ends = datetime.now(UTC) + timedelta(seconds=30 if asked == 1 else 3600)
+        return {"access_key_id": f"key{asked}", "secret_access_key": "secret", "token": None, "expires_at": ends}
+
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire(credentials=provide)
+        assert await read(subject) == DATA
+        with pytest.raises(Unanswered, match="no credentials"):
+            await read(subject)
+        assert await read(subject) == DATA
+        subject.close()
+    for number, request in zip((1, 3), running.requests, strict=True):
+        assert b"Credential=key%d/" % number in request
+
+
+@on_trio
+async def test_a_provider_whose_wait_is_cancelled_is_asked_again() -> None:
+    asked = 0
+
+    def provide() -> ProvidedCredentials:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            trio.from_thread.run(trio.sleep_forever)
+        ends = datetime.now(UTC) + timedelta(seconds=30)
+        return {"access_key_id": f"key{asked}", "secret_access_key": "secret", "token": None, "expires_at": ends}
+
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire(credentials=provide)
+        assert await read(subject) == DATA
+        with trio.move_on_after(0.05):
+            await read(subject)
+        assert await read(subject) == DATA
+        subject.close()
+    assert b"Credential=key3/" in running.requests[1]
 
 
 @pytest.fixture
