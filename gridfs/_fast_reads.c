@@ -106,13 +106,13 @@ void gridfs_put(uint32_t number, const char *base, size_t count, const uint64_t 
     pthread_mutex_unlock(&table_lock);
 }
 
-/* From here on nothing of this slot is answered, and its buffer is looked at by nobody. */
+/* From here on nothing of this slot is answered, and its buffer is looked at by nobody. What was answered is for
+ * gridfs_drain. */
 void gridfs_drop(uint32_t number)
 {
     pthread_mutex_lock(&table_lock);
     slots[number].generation++;
     slots[number].base = NULL;
-    slots[number].reads = slots[number].bytes = slots[number].stop = 0;
     pthread_mutex_unlock(&table_lock);
 }
 

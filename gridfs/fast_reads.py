@@ -103,8 +103,8 @@ class FastReads:
         self._shown[slot] = part
 
         def gone() -> None:
-            self.drain()
             self._library.gridfs_drop(slot)
+            self.drain()  # after it: an answer that is just being given counts too
             del self._shown[slot]
             self._free.append(slot)
 

@@ -59,7 +59,12 @@ class Journal:
         self._scan = int(self.get("scan") or 0)
         self._writer = FoundWriter(self._connection, self._scan, self._on_clash)
         self._begin()
-        pending = self._connection.execute("SELECT number FROM object WHERE state <> ?", (DURABLE,))
+        # A full disk makes SQLite roll back, and what another thread still wrote after that (by itself, without a
+        # transaction) may lie in an object whose row is gone and whose number the next object gets.
+        pending = self._connection.execute(
+            "SELECT number FROM object WHERE state <> ?"
+            " UNION SELECT object FROM content WHERE object NOT IN (SELECT number FROM object)", (DURABLE,)
+        )  # fmt: skip
         self.forget_objects([number for (number,) in pending])
 
     def close(self) -> None:

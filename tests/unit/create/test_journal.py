@@ -226,3 +226,18 @@ def test_objects_that_are_gone_take_their_contents_with_them(journal: Journal) -
 
 def test_places_are_the_manifest_s() -> None:
     assert place_of(b"a/b/c") == (b"a\0b", b"c")
+
+
+def test_what_is_written_after_a_rollback_is_not_taken_for_another_objects(journal: Journal, path: Path) -> None:
+    """A commit finds no room and is rolled back; the source's thread goes on with the pack that it has open."""
+    journal.commit()
+    number = journal.begin_object("one")
+    journal._connection.execute("ROLLBACK")  # as SQLite does it for SQLITE_FULL
+    journal.add(file(b"a"), journal.add_content(b"A" * 32, 10, number, 1000))
+    journal.close()
+    again = Journal(path)
+    again.begin_scan()
+    assert again.begin_object("two") == number, "which is why it matters"
+    assert again.find_content(b"A" * 32) is None
+    assert again.totals(have_content=True) == SourceTotals(0, 0)
+    again.close()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import gc
-import os
 import re
-import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,12 +12,11 @@ import pytest
 
 from gridfs.catalog import Catalog
 from gridfs.config import Paths
-from gridfs.create.node_disk import disk_failures_named
 from gridfs.create.preview import preview
 from gridfs.create.progress import Silent
 from gridfs.create.request import CreateRequest
 from gridfs.create.workplace import incomplete
-from gridfs.errors import SourceProblem, StoreUnavailable, Unsupported
+from gridfs.errors import Unsupported
 from gridfs.store.simulated import SimulatedStore
 from tests.support.archives import member, tar_of, zip_of
 from tests.support.creations import Place
@@ -106,20 +102,3 @@ async def test_a_disk_that_is_read_only(place: Place, disk: Callable[[str], None
         await place.create()
     with pytest.raises(Unsupported, match=named(place)):
         await preview(CreateRequest("set", str(place.folder)), place.store.url, place.paths, Silent())
-
-
-@on_trio
-async def test_an_archive_that_can_not_be_read_is_not_taken_for_the_state_directory(place: Place) -> None:
-    with pytest.raises(SourceProblem, match="/proc/self/mem can't be read: Input/output error"):
-        await place.create(Path("/proc/self/mem"), extract=True)
-
-
-def test_what_else_fails_is_a_defect(tmp_path: Path) -> None:
-    def full() -> OSError:
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with pytest.raises(Unsupported, match=f"in {tmp_path}: No space left"), disk_failures_named(tmp_path):
-        raise ExceptionGroup("of tasks", [StoreUnavailable("s"), ExceptionGroup("of tasks", [full()])])
-    for defect in (OSError("no errno"), KeyError(), sqlite3.IntegrityError(), ExceptionGroup("", [full(), KeyError()])):
-        with pytest.raises(type(defect)), disk_failures_named(tmp_path):
-            raise defect
