@@ -125,6 +125,8 @@ class Carrier:
         complete = flight.run.block_count if arrived == flight.span.size_bytes else arrived // size
         if complete <= verified:
             return
+        if flight.priority is not Priority.FOREGROUND:
+            flight.extend()  # also while a wrong block keeps those behind it from being published
         data = part.buffer[verified * size : min(complete * size, arrived)]
         checksums = block_checksums(data, size)
         if flight.expected is not None:

@@ -7,6 +7,8 @@ because its pilot was cancelled, they ask for themselves.
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from gridfs.cache.base import Checksums, Span
@@ -22,7 +24,7 @@ class Flight:
 
     __slots__ = (
         *("_waiters", "asked", "done", "error", "expected", "guard", "has_pilot", "is_begun", "is_guess"),
-        *("is_reserved", "obj", "part", "priority", "run", "seen", "span"),
+        *("is_reserved", "limit_s", "obj", "part", "priority", "run", "scope", "seen", "span"),
     )
 
     def __init__(self, obj: ObjectRecord, run: Run, span: Span, priority: Priority, asked: Run) -> None:
@@ -48,6 +50,10 @@ class Flight:
         """Where the bytes are; None until the first have arrived."""
         self.guard: memoryview | None = None
         """A view of the part's buffer: while anyone has the flight, the buffer is not used again."""
+        self.scope = trio.CancelScope()
+        """Around its task's work: cancelled, the flight fails, and whoever waits for it asks again."""
+        self.limit_s = math.inf
+        """How long it may take; of a background flight, until the next blocks arrive."""
         self.error: GridfsError | None = None
         self.done = False
         self._waiters: list[tuple[int, trio.Event]] = []
@@ -56,6 +62,10 @@ class Flight:
     def ready_block(self) -> int:
         """Behind the last block that may be read."""
         return self.run.first + len(self.seen)
+
+    def extend(self) -> None:
+        """It has all of its time from now on."""
+        self.scope.deadline = trio.current_time() + self.limit_s
 
     async def wait_for(self, stop: int) -> None:
         """Returns once the blocks before *stop* are verified, or the flight is over."""

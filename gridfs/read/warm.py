@@ -16,7 +16,7 @@ import trio
 from gridfs.cache.base import Span
 from gridfs.cache.tiered import TieredCache
 from gridfs.config import PACK_SIZE_BYTES, PART_SIZE_BYTES
-from gridfs.errors import GridfsError
+from gridfs.errors import CredentialsRefused, GridfsError, StoreUnavailable
 from gridfs.read.background import Background
 from gridfs.read.failures import again
 from gridfs.read.fetch import Fetcher
@@ -107,18 +107,27 @@ class Warmer:
         return warmth
 
     async def _pass(self, on_advance: Callable[[int], object]) -> None:
-        """Fetches what is lacking, as far as it fits; *on_advance* is told the bytes of the tape that are behind it."""
-        cache = self._cache
+        """Fetches what is lacking, as far as it fits; *on_advance* is told the bytes of the tape that are behind it.
+
+        Ends after a step that brought nothing because the store fails: each of the others would wait as long for it.
+        """
+        cache, fetcher = self._cache, self._fetcher
         await cache.wait_until_measured()
         block_size, block_count = self._layout.info.block_size_bytes, self._layout.info.block_count
         step = max(1, PACK_SIZE_BYTES // block_size)
         limiter = trio.CapacityLimiter(PACKS_AHEAD)
         behind_bytes = 0
+        is_in_vain = False
 
         async def fetch(tape: Run, token: object) -> None:
-            nonlocal behind_bytes
+            nonlocal behind_bytes, is_in_vain
             try:
+                failed, fetched_bytes = fetcher.counts["failed_warm"], fetcher.fetched_bytes
                 await self._background.finish(Want(tape, Priority.WARM, PART_SIZE_BYTES))
+                nothing_came = fetcher.counts["failed_warm"] > failed and fetcher.fetched_bytes == fetched_bytes
+                if nothing_came and _is_of_store(fetcher.last_error):
+                    is_in_vain = True
+                    return
                 behind_bytes += tape.block_count * block_size
                 on_advance(behind_bytes)
             finally:
@@ -129,9 +138,16 @@ class Warmer:
                 tape = Run(first, min(first + step, block_count))
                 token = object()
                 await limiter.acquire_on_behalf_of(token)
+                if is_in_vain:
+                    break
                 if cache.room_bytes() < PACKS_AHEAD * PACK_SIZE_BYTES:
                     there = await measure(self._layout, cache, tape)
                     if there.total_bytes - there.cached_bytes > cache.room_bytes():
                         break
                 nursery.start_soon(fetch, tape, token, name=f"warm {first}")
         await cache.drain()
+
+
+def _is_of_store(error: GridfsError | None) -> bool:
+    """Whether the next object will meet it too; one that is damaged or gone does not keep the others back."""
+    return isinstance(error, StoreUnavailable | CredentialsRefused)

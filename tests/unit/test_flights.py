@@ -12,13 +12,15 @@ import trio.testing
 
 from gridfs.cache.memory import MemoryCache
 from gridfs.cache.tiered import TieredCache
-from gridfs.config import MIB
+from gridfs.config import MIB, PART_SIZE_BYTES
 from gridfs.errors import StoreUnavailable
 from gridfs.model import ByteRange
+from gridfs.read.plan import Run
+from gridfs.read.prefetch import Priority, Want
 from gridfs.read.reader import Reader, ReaderSettings
-from gridfs.store.simulated import Fault, SimulatedStore
+from gridfs.store.simulated import CHUNK_SIZE_BYTES, Fault, Network, SimulatedStore
 from tests.support.layout import ListLayout
-from tests.support.on_trio import on_trio
+from tests.support.on_trio import on_mock_clock, on_trio
 from tests.support.reading import BLOCK, reading
 
 
@@ -105,3 +107,89 @@ async def test_a_store_that_can_t_be_prepared_is_read_all_the_same(monkeypatch: 
     async with running() as subject:
         await trio.testing.wait_all_tasks_blocked()
         await subject.read(0, 1)
+
+
+PART = PART_SIZE_BYTES // BLOCK
+"""Blocks of a part: 64, of which a chunk of the simulated store has two."""
+
+
+@asynccontextmanager
+async def in_background(chunk_s: float, fault: Fault | None = None) -> AsyncIterator[Subject]:
+    """A window of one part is on its way, a chunk in that many seconds; reads may take 20."""
+    settings = ReaderSettings(64 * MIB, prefetch="none")
+    async with reading([PART_SIZE_BYTES], TieredCache(MemoryCache()), settings) as found:
+        subject = Subject(*found)
+        subject.store.network = Network(connection_bytes_per_s=CHUNK_SIZE_BYTES / chunk_s)
+        if fault is not None:
+            subject.store.inject(fault)
+        subject.reader._background.submit(Want(Run(0, PART), Priority.WINDOW, PART_SIZE_BYTES))
+        await trio.testing.wait_all_tasks_blocked()
+        yield subject
+
+
+async def seconds_to_read(subject: Subject, block: int) -> float:
+    (obj,), started_s = subject.layout.objects, trio.current_time()
+    data = await subject.reader.read(obj, ByteRange(block * BLOCK, (block + 1) * BLOCK))
+    assert data == subject.layout.data[obj.key][block * BLOCK : (block + 1) * BLOCK]
+    return trio.current_time() - started_s
+
+
+@on_mock_clock
+async def test_a_background_flight_may_take_its_time_while_blocks_come() -> None:
+    async with in_background(2.0) as subject:
+        await trio.sleep(65)
+        assert subject.reader.statistics().gets["window"] == 1
+        assert subject.nothing_is_under_way()
+
+
+@on_mock_clock
+async def test_one_that_brings_nothing_ends() -> None:
+    async with in_background(0.1, Fault.STALLED) as subject:
+        await trio.sleep(1.6 + 9.9)
+        assert not subject.nothing_is_under_way()
+        await trio.sleep(0.2)
+        assert subject.nothing_is_under_way()
+        assert subject.reader.statistics().failed["window"] == 1
+
+
+@on_mock_clock
+async def test_who_has_joined_waits_while_the_rest_will_come_in_time() -> None:
+    async with in_background(0.5) as subject:
+        assert await seconds_to_read(subject, PART - 1) == pytest.approx(16)
+        assert len(subject.store.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("chunk_s", "fault", "block", "read_s"),
+    [
+        (0.1, Fault.STALLED, PART - 4, 11.65),  # half of it comes at once, and then nothing: its own limit
+        (1.0, None, PART - 1, 10.5),  # a third of it comes in half of the time
+        (0.5, Fault.STALLED, PART // 2 + 15, 15.25),  # two thirds of what is asked for, and then nothing
+        (9.0, None, 9, 14.5),  # a trickle, which never comes to its limit
+    ],
+)
+def test_who_has_joined_has_the_time_for_an_own_request(
+    chunk_s: float, fault: Fault | None, block: int, read_s: float
+) -> None:
+    @on_mock_clock
+    async def read() -> None:
+        async with in_background(chunk_s, fault) as subject:
+            assert await seconds_to_read(subject, block) == pytest.approx(read_s)
+            assert subject.nothing_is_under_way()
+            assert len(subject.store.requests) == 2
+
+    read()
+
+
+@on_mock_clock
+async def test_what_comes_late_for_a_read_takes_of_the_time_for_its_rest() -> None:
+    sizes, settings = [2 * PART_SIZE_BYTES], ReaderSettings(64 * MIB, prefetch="none")
+    async with reading(sizes, TieredCache(MemoryCache()), settings) as (layout, store, reader):
+        store.network = Network(connection_bytes_per_s=CHUNK_SIZE_BYTES / 0.9)
+        store.inject(Fault.STALLED, times=2)
+        reader._background.submit(Want(Run(0, 2 * PART), Priority.WINDOW, PART_SIZE_BYTES))
+        await trio.testing.wait_all_tasks_blocked()
+        (obj,), started_s = layout.objects, trio.current_time()
+        # The first part is given up after 10 s, the second hangs from 14.4 s on.
+        await reader.read(obj, ByteRange((PART - 1) * BLOCK, (PART + PART // 2 + 2) * BLOCK))
+        assert trio.current_time() - started_s == pytest.approx(18.5, abs=0.1)

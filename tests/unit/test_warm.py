@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,24 +12,28 @@ import trio
 from gridfs.cache.base import Span
 from gridfs.cache.tiered import TieredCache, open_cache
 from gridfs.config import MIB, CacheSettings
-from gridfs.errors import StoreUnavailable
+from gridfs.errors import ObjectMissing, ReadTimeout, StoreUnavailable
 from gridfs.model import ByteRange
 from gridfs.read.reader import Reader, ReaderSettings
 from gridfs.read.warm import Warmth, measure
-from gridfs.store.simulated import SimulatedStore
+from gridfs.store.simulated import Fault, Network, SimulatedStore
 from tests.support import reading as support
 from tests.support.layout import ListLayout
-from tests.support.on_trio import on_trio
+from tests.support.on_trio import on_mock_clock, on_trio
 
 SIZES = (20 * MIB, 110_000, 5, 3 * MIB)
 
 
 @asynccontextmanager
 async def reading(
-    directory: Path, *, max_size_bytes: int | None = None, prefetch: str = "auto"
+    directory: Path,
+    *,
+    max_size_bytes: int | None = None,
+    prefetch: str = "auto",
+    sizes: Sequence[int] = SIZES,
 ) -> AsyncIterator[tuple[ListLayout, SimulatedStore, TieredCache, Reader]]:
     cache, settings = open_cache(CacheSettings(directory, max_size_bytes)), ReaderSettings(64 * MIB, prefetch=prefetch)
-    async with support.reading(SIZES, cache, settings) as (layout, store, reader):
+    async with support.reading(sizes, cache, settings) as (layout, store, reader):
         yield layout, store, cache, reader
 
 
@@ -68,6 +72,51 @@ async def test_a_store_that_fails_is_told_and_the_rest_comes_later(tmp_path: Pat
         sent = store.sent_bytes
         assert (await reader.warm()).complete
         assert store.sent_bytes - sent == lacking
+
+
+@on_trio
+async def test_what_came_of_a_part_that_failed_is_fetched_again_for_the_disk(tmp_path: Path) -> None:
+    async with reading(tmp_path) as (_, store, _, reader):
+        store.inject(Fault.TRUNCATED)
+        with pytest.raises(StoreUnavailable):
+            await reader.warm()
+        assert (await reader.warm()).complete
+
+
+@on_mock_clock
+async def test_a_slow_link_warms_all_the_same(tmp_path: Path) -> None:
+    """16 parts at once over 100 Mbit/s: each takes 10.7 s, and is fetched once."""
+    async with reading(tmp_path) as (_, store, _, reader):
+        store.network = Network(connection_bytes_per_s=100e6 / 8 / 16)
+        assert (await reader.warm()).complete
+        assert store.sent_bytes == sum(SIZES)
+
+
+@on_mock_clock
+async def test_a_dead_store_is_given_up_after_a_step(tmp_path: Path) -> None:
+    async with reading(tmp_path, sizes=[1 * MIB] * 400) as (_, store, _, reader):
+        store.inject(Fault.STALLED, times=1000)
+        told: list[int] = []
+        with pytest.raises(ReadTimeout):
+            await reader.warm(told.append)
+        assert len(store.requests) <= 128
+        assert not told
+
+
+@on_trio
+async def test_objects_that_are_gone_do_not_keep_the_others_back(tmp_path: Path) -> None:
+    async with reading(tmp_path, sizes=[5] * 1100) as (layout, store, cache, reader):
+        for obj in layout.objects[:1024]:
+            store.remove(obj.key)
+        with pytest.raises(ObjectMissing):
+            await reader.warm()
+        assert (await measure(layout, cache)).cached_bytes == 5 * 76
+
+
+@on_trio
+async def test_what_the_queue_of_writes_dropped_is_asked_for_again(tmp_path: Path) -> None:
+    async with reading(tmp_path, sizes=[64 * MIB]) as (_, _, _, reader):
+        assert (await reader.warm()).complete
 
 
 @on_trio
