@@ -148,8 +148,8 @@ def verify(invocation: Invocation, spec: VersionSpec, sample: float | None) -> N
     if not result.is_sound:
         raise IntegrityError(
             f"{label} is damaged: {shown_count(len(result.findings), 'finding')}",
-            remedy="restore the store; or delete the damaged versions, since a new one takes over what they have,"
-            " and create it anew from the source",
+            remedy="restore the store, or create a new version from the source; where data differs, delete the damaged"
+            " versions first, since a new one takes over what they have",
         )
     compared = f"{shown_count(result.whole_files, 'file')} compared, {shown_size(result.read_bytes)} read"
     say(f"{label} is sound{' as far as was sampled' if sample is not None else ''}: {compared}.")
