@@ -70,8 +70,11 @@ class BlockCache(Protocol):
         """How many blocks from the span's front on are likely there, one run; 0 for none. A promise of nothing."""
         ...
 
-    def held_bytes(self, span: Span) -> int:
-        """How many of the span's bytes, which lie in one part, are likely there. A promise of nothing."""
+    async def held_bytes(self, spans: Sequence[Span]) -> int:
+        """How many bytes of *spans*, each of which lies in one part, are there; waits for a disk to know it.
+
+        For a while `present` knows it of these, too, and need not guess.
+        """
         ...
 
     def load_nowait(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:

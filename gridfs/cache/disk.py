@@ -1,6 +1,7 @@
 """The disk tier: segment files shared by all daemons of the user on this node, verified on every read.
 
     present        looks at the table of an open segment; opens the segment when asked for it first
+    held_bytes     the same for many, and waits for the tables that only the disk has
     load_nowait    preadv(RWF_NOWAIT): 128 KiB out of the page cache without a thread
     load           the same in a thread, when the disk has to be waited for
     keep           queues a part for writing (write_queue.py); a full queue drops it
@@ -85,22 +86,30 @@ class DiskCache:
             return 0
         end = min(span.stop, segment.geometry.first_block + segment.geometry.block_count)
         if segment.table is None and not self._read_table(segment):
-            return end - span.first  # to know it, a disk would have to be waited for: `load` does
+            return end - span.first  # to know it, a disk would have to be waited for: `load` and `held_bytes` do
         there = segment.present(span.first, end)
         if not there and self._read_stale_table(segment):
             there = segment.present(span.first, end)
         return there
 
-    def held_bytes(self, span: Span) -> int:
-        segment = self._segment(span)
-        if segment is None:
-            return 0
-        if segment.table is None and not self._read_table(segment):
-            return span.size_bytes  # as `present` has it
-        held_bytes = segment.held_bytes(span.first, span.stop)
-        if held_bytes < span.size_bytes and self._read_stale_table(segment):
-            held_bytes = segment.held_bytes(span.first, span.stop)
-        return held_bytes
+    async def held_bytes(self, spans: Sequence[Span]) -> int:
+        held_bytes = 0
+        unknown: list[tuple[Segment, Span]] = []
+        with ExitStack() as stack:
+            for span in spans:
+                segment = self._segment(span)
+                if segment is not None and segment.table is None and not self._read_table(segment):
+                    stack.enter_context(self._segments.using(segment))
+                    unknown.append((segment, span))
+                elif segment is not None:
+                    span_bytes = segment.held_bytes(span.first, span.stop)
+                    if span_bytes < span.size_bytes and self._read_stale_table(segment):
+                        span_bytes = segment.held_bytes(span.first, span.stop)
+                    held_bytes += span_bytes
+                await trio.lowlevel.checkpoint()  # opening a segment takes 10 us, and there are many
+            if unknown:
+                await self._wait_for_tables([segment for segment, _ in unknown])
+        return held_bytes + sum(segment.held_bytes(span.first, span.stop) for segment, span in unknown)
 
     def load_nowait(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
         segment = self._whole(span)
@@ -290,6 +299,16 @@ class DiskCache:
             segment.table_read_s = time.monotonic()
         return done
 
+    async def _wait_for_tables(self, segments: Sequence[Segment]) -> None:
+        """As `_read_table`, of all of them in one turn of a thread, which waits for the disk."""
+        jobs = [partial(segment.read_table, nowait=False) for segment in segments]
+        try:
+            await trio.to_thread.run_sync(_do_all, jobs, limiter=self._reader_threads)
+        except OSError as error:
+            self._turn_off(error)
+        for segment in segments:
+            segment.table_read_s = time.monotonic()
+
     def _used(self, segment: Segment, data: memoryview | None) -> memoryview | None:
         if data is not None:
             self._read_bytes += data.nbytes
@@ -318,6 +337,6 @@ class DiskCache:
         logger.error("the disk cache in %s is turned off, %s", self.directory, self._off_reason)
 
 
-def _do_all(jobs: Sequence[Callable[[], None]]) -> None:
+def _do_all(jobs: Sequence[Callable[[], object]]) -> None:
     for job in jobs:
         job()

@@ -77,8 +77,11 @@ class TieredCache:
     def present(self, span: Span) -> int:
         return self.disk.present(span) if self.disk is not None else 0
 
-    def held_bytes(self, span: Span) -> int:
-        return self.disk.held_bytes(span) if self.disk is not None else 0
+    async def held_bytes(self, spans: Sequence[Span]) -> int:
+        if self.disk is None:
+            await trio.lowlevel.checkpoint()
+            return 0
+        return await self.disk.held_bytes(spans)
 
     def load_nowait(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
         """Without *area* the view is for an answer: its memory is used again soon after the last look at it."""

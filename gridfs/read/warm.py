@@ -28,6 +28,14 @@ logger = logging.getLogger(__name__)
 
 PACKS_AHEAD = 2
 
+SPANS_AT_ONCE = 32
+"""Segments whose tables one turn of a thread reads where only the disk has them. Even where each is an object of its
+own, naming them holds the loop for less than a millisecond."""
+
+OBJECTS_PER_STEP = 128
+"""Of small ones, each with a segment of its own. Where the kernel never says what it has in memory (some overlays), a
+table is known while its segment is open; 512 are (cache/handles.py), and two steps must not take all of them."""
+
 PASSES = 3
 """What a full queue of writes dropped while readers were busy is asked for again."""
 
@@ -52,13 +60,16 @@ async def measure(layout: Layout, cache: TieredCache, tape: Run | None = None) -
     """How much of the version, or of a run of its tape, is on disk, by the tables of the segments."""
     cached_bytes = total_bytes = 0
     size = layout.info.block_size_bytes
+    spans: list[Span] = []
     for obj, blocks in objects_of(tape or Run(0, layout.info.block_count), layout.object_at_block, size):
         for part in parts_of(blocks, size):
             span = Span(obj.identity, obj.size_bytes, size, part.first, part.stop)
             total_bytes += span.size_bytes
-            cached_bytes += cache.held_bytes(span)
-            await trio.lowlevel.checkpoint()  # a large file is an object of many parts
-    return Warmth(cached_bytes, total_bytes)
+            spans.append(span)
+            if len(spans) == SPANS_AT_ONCE:
+                cached_bytes += await cache.held_bytes(spans)
+                spans = []
+    return Warmth(cached_bytes + await cache.held_bytes(spans), total_bytes)
 
 
 class Warmer:
@@ -114,7 +125,8 @@ class Warmer:
         cache, fetcher = self._cache, self._fetcher
         await cache.wait_until_measured()
         block_size, block_count = self._layout.info.block_size_bytes, self._layout.info.block_count
-        step = max(1, PACK_SIZE_BYTES // block_size)
+        blocks_per_object = block_count / max(1, self._layout.info.object_count)
+        step = max(1, min(PACK_SIZE_BYTES // block_size, int(OBJECTS_PER_STEP * blocks_per_object)))
         limiter = trio.CapacityLimiter(PACKS_AHEAD)
         behind_bytes = 0
         is_in_vain = False
@@ -140,10 +152,10 @@ class Warmer:
                 await limiter.acquire_on_behalf_of(token)
                 if is_in_vain:
                     break
-                if cache.room_bytes() < PACKS_AHEAD * PACK_SIZE_BYTES:
-                    there = await measure(self._layout, cache, tape)
-                    if there.total_bytes - there.cached_bytes > cache.room_bytes():
-                        break
+                # The plan of a want takes for there what a disk would have to be asked for: now it is known.
+                there = await measure(self._layout, cache, tape)
+                if there.total_bytes - there.cached_bytes > cache.room_bytes():
+                    break
                 nursery.start_soon(fetch, tape, token, name=f"warm {first}")
         await cache.drain()
 

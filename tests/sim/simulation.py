@@ -118,8 +118,10 @@ class DiskInMemory:
             there += 1
         return there
 
-    def held_bytes(self, span: Span) -> int:
-        return sum(len(self._blocks.get((span.identity, block), (b"",))[0]) for block in range(span.first, span.stop))
+    async def held_bytes(self, spans: Sequence[Span]) -> int:
+        await trio.lowlevel.checkpoint()
+        blocks = [(span.identity, block) for span in spans for block in range(span.first, span.stop)]
+        return sum(len(self._blocks.get(block, (b"",))[0]) for block in blocks)
 
     def load_nowait(self, span: Span, checksums: Checksums, area: mmap.mmap | None = None) -> memoryview | None:
         if self._random.random() < 0.5:

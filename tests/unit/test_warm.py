@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -152,5 +155,55 @@ async def test_what_is_held_is_counted_to_the_byte(tmp_path: Path) -> None:
         await reader.read(big, ByteRange(9 * MIB, 9 * MIB + 300_000))
         await reader.read(small, ByteRange(0, 10))
         await cache.drain()
-        assert cache.held_bytes(Span(big.identity, big.size_bytes, block, 64, 128)) == 3 * block
-        assert cache.held_bytes(Span(small.identity, small.size_bytes, block, 0, 1)) == small.size_bytes
+        assert await cache.held_bytes([Span(big.identity, big.size_bytes, block, 64, 128)]) == 3 * block
+        assert await cache.held_bytes([Span(small.identity, small.size_bytes, block, 0, 1)]) == small.size_bytes
+
+
+@pytest.fixture
+def no_page_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a reboot, and always where RWF_NOWAIT is not known: no read is answered at once."""
+    preadv = os.preadv
+
+    def read(fd: int, buffers: Sequence[bytearray], offset: int, flags: int = 0) -> int:
+        if flags & os.RWF_NOWAIT:
+            raise BlockingIOError(errno.EAGAIN, "would wait")
+        return preadv(fd, buffers, offset, flags)
+
+    monkeypatch.setattr(os, "preadv", read)
+
+
+@pytest.mark.usefixtures("no_page_cache")
+@on_trio
+async def test_tables_that_only_the_disk_has_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both for what is told and for what is fetched."""
+    monkeypatch.setattr("gridfs.read.reader.MEASURED_OBJECTS", 0)  # nobody else has looked at them
+    sizes = 12 * MIB, 5, 9 * MIB
+    async with reading(tmp_path, sizes=sizes, prefetch="none") as (layout, _, cache, reader):
+        for obj in layout.objects:
+            await reader.read(obj, ByteRange(0, min(obj.size_bytes, support.BLOCK)))
+        await cache.drain()
+    held_bytes = 2 * support.BLOCK + 5
+    async with reading(tmp_path, sizes=sizes, prefetch="none") as (layout, _, cache, _):
+        assert await measure(layout, cache) == Warmth(held_bytes, sum(sizes))
+    async with reading(tmp_path, sizes=sizes, prefetch="none") as (layout, store, cache, reader):
+        await reader._warmer._pass(lambda _: None)
+        assert store.sent_bytes == sum(sizes) - held_bytes
+        assert (await measure(layout, cache)).complete
+
+
+@pytest.mark.usefixtures("no_page_cache")
+@on_trio
+async def test_many_tables_take_few_turns_of_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, turns, run_sync = (7,) * 100, 0, trio.to_thread.run_sync
+    async with reading(tmp_path, sizes=sizes) as (_, _, _, reader):
+        assert (await reader.warm()).complete
+
+    async def count(*arguments: Any, **options: Any) -> Any:
+        nonlocal turns
+        turns += 1
+        return await run_sync(*arguments, **options)
+
+    layout, cache = ListLayout(sizes, block_size_bytes=support.BLOCK), open_cache(CacheSettings(tmp_path))
+    monkeypatch.setattr(trio.to_thread, "run_sync", count)
+    assert (await measure(layout, cache)).complete
+    assert turns == 4
