@@ -71,22 +71,21 @@ def versions(invocation: Invocation, name: str) -> None:
                 for version in found
             ]
         )
-        raise_all(unreadable)
-        return
-    columns = [Column("Version", right=True), Column("Size", right=True), Column("Files", right=True)]
-    columns += [Column("Created At"), Column("Status"), Column("Source")]
-    rows = [
-        [
-            str(version.version),
-            shown_size(version.total_bytes),
-            f"{version.file_count:,}",
-            shown_time(version.created_at),
-            _status(version),
-            version.source,
+    else:
+        columns = [Column("Version", right=True), Column("Size", right=True), Column("Files", right=True)]
+        columns += [Column("Created At"), Column("Status"), Column("Source")]
+        rows = [
+            [
+                str(version.version),
+                shown_size(version.total_bytes),
+                f"{version.file_count:,}",
+                shown_time(version.created_at),
+                _status(version),
+                version.source,
+            ]
+            for version in found
         ]
-        for version in found
-    ]
-    print_table(columns, rows)
+        print_table(columns, rows)
     raise_all(unreadable)
 
 

@@ -147,10 +147,6 @@ class Journal:
         self._connection.execute("DELETE FROM found WHERE directory = ? AND name = ?", place_of(path))
         self.add_problem(problem)
 
-    def update(self, found: Found) -> None:
-        """A file is another generation than the scan has seen."""
-        self.add(found)
-
     def names_of(self, found: Found) -> list[Found]:
         """*found*, and the other names of the same generation of it: hard links."""
         if found.same_as is None:

@@ -204,7 +204,7 @@ class Publisher:
             if file is None:
                 self._give_up(name, "it is gone")
                 continue
-            self._journal.update(file)
+            self._journal.add(file)
             cause = f"while it was read; read again (attempt {attempt})"
             self._journal.add_problem(Problem("changed", file.path, cause))
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import trio
@@ -92,34 +93,38 @@ class Connection:
 
         Raises Refused, Unanswered, Broken (also when nothing came for STALL_TIMEOUT_S), Stale, OSError.
         """
-        arrived, low_water = -1, _LOW_WATER_BYTES  # -1: the head has not come
-        while True:
-            with trio.CancelScope(deadline=trio.current_time() + objects_client.STALL_TIMEOUT_S) as patience:
-                if arrived < 0:
-                    sent = 0
-                    while sent < len(request):
-                        sent += await when_ready(self._socket, lambda: self._socket.send(request[sent:]))  # noqa: B023
-                    head, body = await self._head()
-                    if (refusal := _REFUSAL.match(head)) is not None:
-                        raise Refused(int(refusal[1]), await self._rest(head, body))
-                    reusable = _checked(head, byte_range, if_match)
-                    if len(body) > buffer.nbytes:
-                        raise Unanswered("more came than the body")
-                    arrived = len(body)
-                    buffer[:arrived] = body
-                    if arrived:
-                        deliver(buffer[:arrived])
-                while arrived < buffer.nbytes:
-                    patience.deadline = trio.current_time() + objects_client.STALL_TIMEOUT_S
-                    count = await self._receive(buffer[arrived : arrived + _RECEIVE_BYTES], low_water)
-                    if not count:
-                        raise Broken(f"the connection ended after {arrived} bytes")
-                    deliver(buffer[arrived : arrived + count])
-                    arrived += count
-                return reusable
-            if arrived < 0 or low_water == 1 or not self._has_bytes():
-                raise Broken(f"nothing came for {objects_client.STALL_TIMEOUT_S:g} s")
-            low_water = 1  # less came than wakes us: this server is slow; it is silent if the next wait is in vain
+        with _patience():
+            sent = 0
+            while sent < len(request):
+                sent += await when_ready(self._socket, lambda: self._socket.send(request[sent:]))  # noqa: B023
+            head, body = await self._head()
+            if (refusal := _REFUSAL.match(head)) is not None:
+                raise Refused(int(refusal[1]), await self._rest(head, body))
+        reusable = _checked(head, byte_range, if_match)
+        if len(body) > buffer.nbytes:
+            raise Unanswered("more came than the body")
+        buffer[: len(body)] = body
+        if body:
+            deliver(buffer[: len(body)])
+        await self._body(buffer, len(body), deliver)
+        return reusable
+
+    async def _body(self, buffer: memoryview, arrived: int, deliver: Deliver) -> None:
+        """Receives what of *buffer* has not *arrived*."""
+        low_water = _LOW_WATER_BYTES
+        while arrived < buffer.nbytes:
+            count = -1
+            with trio.move_on_after(objects_client.STALL_TIMEOUT_S):
+                count = await self._receive(buffer[arrived : arrived + _RECEIVE_BYTES], low_water)
+            if not count:
+                raise Broken(f"the connection ended after {arrived} bytes")
+            if count > 0:
+                deliver(buffer[arrived : arrived + count])
+                arrived += count
+            elif low_water > 1 and self._has_bytes():
+                low_water = 1  # less came than wakes us: this server is slow; silent if the next wait is in vain
+            else:
+                raise _silence()
 
     async def _head(self) -> tuple[bytes, bytes]:
         """Status line and headers with the line ends around them, and what of the body came along."""
@@ -188,6 +193,19 @@ async def when_ready(raw: socket.socket, operation: Callable[[], _T]) -> _T:
             await trio.lowlevel.wait_readable(raw)
         except ssl.SSLWantWriteError:
             await trio.lowlevel.wait_writable(raw)
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Raises Broken when what is in the block has taken STALL_TIMEOUT_S."""
+    with trio.move_on_after(objects_client.STALL_TIMEOUT_S) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise _silence()
+
+
+def _silence() -> Broken:
+    return Broken(f"nothing came for {objects_client.STALL_TIMEOUT_S:g} s")
 
 
 def _checked(head: bytes, byte_range: ByteRange, if_match: str | None) -> bool:

@@ -84,13 +84,13 @@ class BucketStore:
             await trio.lowlevel.checkpoint()
 
     def begin_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> bool:
-        path = self._prefix + key
-        return (
-            self._wire is not None
-            and not (self._wire.is_encrypted and byte_range.size_bytes >= _DECRYPTED_ASIDE_BYTES)
-            and is_addressable(path)
-            and self._wire.begin(path, byte_range, if_match=if_match)
-        )
+        path, wire = self._prefix + key, self._wire_for(byte_range)
+        return wire is not None and is_addressable(path) and wire.begin(path, byte_range, if_match=if_match)
+
+    def _wire_for(self, byte_range: ByteRange) -> Wire | None:
+        """The short way, for what is received into a buffer that is there, if it is the better one."""
+        wire = self._wire
+        return None if wire is None or (wire.is_encrypted and byte_range.size_bytes >= _DECRYPTED_ASIDE_BYTES) else wire
 
     async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview:
         path = self._path(key)
@@ -117,12 +117,11 @@ class BucketStore:
         if_match: str | None = None,
         into: memoryview | None = None,
     ) -> None:
-        path = self._path(key)
+        path, wire = self._path(key), self._wire_for(byte_range)
         if (
             into is not None
-            and self._wire is not None
-            and (not self._wire.is_encrypted or byte_range.size_bytes < _DECRYPTED_ASIDE_BYTES)
-            and await self._by_wire(self._wire, path, byte_range, into, deliver, if_match)
+            and wire is not None
+            and await self._by_wire(wire, path, byte_range, into, deliver, if_match)
         ):
             return
         client = self._client("read")

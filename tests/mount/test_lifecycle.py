@@ -13,6 +13,8 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,15 @@ def version(staged: Stage, tmp_path: Path) -> Version:
 
 SLOW_READER = "import sys; f = open(sys.argv[1], 'rb'); print(flush=True); input(); print(len(f.read()))"
 HOLDER = 'mount --bind "$1" "$2" && echo; read x; wc -c < "$2"/file'
+
+
+@contextmanager
+def held_by(command: list[str | Path]) -> Iterator[subprocess.Popen[str]]:
+    """A process that says a line once it uses a mount, and ends after one is said to it."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
 
 
 def wait_for_end(pid: int) -> None:
@@ -124,15 +135,7 @@ def test_two_starters_at_once_get_one_daemon(staged: Stage, version: Version, tm
 def test_busy_names_the_processes_and_lazy_lets_them_go_on(staged: Stage, version: Version, tmp_path: Path) -> None:
     mount = staged.mount(version, tmp_path / "mount")
     pid = staged.record().pid
-    reader = subprocess.Popen(
-        [sys.executable, "-c", SLOW_READER, mount / "file"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with reader:
-        assert reader.stdout is not None
-        reader.stdout.readline()
+    with held_by([sys.executable, "-c", SLOW_READER, mount / "file"]) as reader:
         with pytest.raises(Busy, match=rf"is in use by .*\(pid {reader.pid}: {mount}/file\).*--lazy"):
             client.unmount(str(mount), staged.paths)
         assert (mount / "below" / "other").read_bytes() == b"other"
@@ -263,15 +266,7 @@ def test_detached_mount_lives_on_in_a_namespace_that_holds_it(staged: Stage, ver
     record = ensure_daemon(request.store, version, request.options, request.cache, staged.paths, linger_s=0.2)
     place = tmp_path / "place"
     place.mkdir()
-    run = subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", HOLDER, "sh", record.fuse_path, place],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with run:
-        assert run.stdout is not None
-        run.stdout.readline()
+    with held_by(["unshare", "--mount", "sh", "-c", HOLDER, "sh", record.fuse_path, place]) as run:
         control.ask(Registry(staged.paths.runtime).directory_of(record.mount_id), "release")
         assert top_at(record.fuse_path, current()) is None
         assert run.communicate("\n")[0] == "300000\n"
@@ -360,15 +355,7 @@ def test_every_mount_of_a_datastore_is_found_by_its_name(
     assert set(staged.statuses()[0].paths) == {first, second, third}
     place = tmp_path / "place"
     place.mkdir()
-    run = subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", HOLDER, "sh", second, place],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with run:
-        assert run.stdout is not None
-        run.stdout.readline()
+    with held_by(["unshare", "--mount", "sh", "-c", HOLDER, "sh", second, place]) as run:
         assert [holder.command for holder in others_with(record)] == ["sh"]
         run.communicate("\n")
     assert set(client.unmount("life", staged.paths)) == {first, second, third}
