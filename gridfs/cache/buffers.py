@@ -12,7 +12,9 @@ it exists, so resizing it to its own size asks just that (1 us). One that is sti
 from __future__ import annotations
 
 import mmap
+import sys
 from collections import OrderedDict
+from contextlib import suppress
 
 from gridfs.config import KIB, MIB
 
@@ -48,10 +50,9 @@ def new_area(size_bytes: int) -> mmap.mmap:
     if size_bytes < LARGE_FROM_BYTES:
         return mmap.mmap(-1, whole, flags=flags | mmap.MAP_POPULATE)
     area = mmap.mmap(-1, whole, flags=flags)
-    try:
-        area.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:
-        pass  # a kernel without them
+    if sys.platform == "linux":
+        with suppress(OSError):  # a kernel without them
+            area.madvise(mmap.MADV_HUGEPAGE)
     return area
 
 

@@ -15,6 +15,7 @@ run (or the version before) has a file of the same path, size and mtime, it is o
 from __future__ import annotations
 
 import hashlib
+import mmap
 import threading
 import uuid
 from collections.abc import AsyncIterator
@@ -22,12 +23,13 @@ from typing import NamedTuple
 
 import trio
 
+from gridfs.cache.buffers import new_area
 from gridfs.create.digest import StreamDigest, block_checksums
 from gridfs.create.expected import Expected
 from gridfs.create.groups import single_error
 from gridfs.create.journal import Journal
 from gridfs.create.pack import MAX_FILES, is_large, place
-from gridfs.create.piecewise import PIECE_SIZE_BYTES
+from gridfs.create.piecewise import PIECE_SIZE_BYTES, PieceBuffers
 from gridfs.create.progress import Progress
 from gridfs.create.publish import PublishSettings
 from gridfs.create.source import Found, ReadInto, StreamedSource
@@ -44,7 +46,7 @@ class _Pack(NamedTuple):
 
     number: int
     key: str
-    buffer: bytearray
+    buffer: mmap.mmap
     size_bytes: int
 
 
@@ -66,9 +68,9 @@ class Arriving:
         self._expected = expected
         self._lock = threading.Lock()
         """Held for each use of the journal, by the source's thread and by trio's."""
-        self._free_out, self._free_in = trio.open_memory_channel[bytearray](BUFFERS)
+        self._free_out, self._free_in = trio.open_memory_channel[mmap.mmap | None](BUFFERS)
         self._full_out, self._full_in = trio.open_memory_channel[_Pack](0)
-        self._buffer: bytearray | None = None
+        self._buffer: mmap.mmap | None = None
         self._number, self._key = 0, ""
         self._end = self._members = 0
         self._files = self._bytes = 0
@@ -81,7 +83,7 @@ class Arriving:
         """Returns when all is durable but for the store's final sync."""
         await trio.to_thread.run_sync(self._journal.index_contents)
         for _ in range(BUFFERS):
-            self._free_out.send_nowait(bytearray())
+            self._free_out.send_nowait(None)
         with single_error():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._report, name="report")
@@ -196,9 +198,8 @@ class Arriving:
 
     def _open_pack(self) -> memoryview:
         if self._buffer is None:
-            self._buffer = trio.from_thread.run(self._free_in.receive)
-            if not self._buffer:
-                self._buffer = bytearray(self._settings.pack_size_bytes)
+            free = trio.from_thread.run(self._free_in.receive)
+            self._buffer = free or new_area(self._settings.pack_size_bytes)
             self._key = uuid.uuid4().hex
             with self._lock:
                 self._number = self._journal.begin_object(self._key)
@@ -264,6 +265,7 @@ class _Pieces:
         self._read_into = read_into
         self._beginning = beginning
         self._digest = digest
+        self._buffers = PieceBuffers()
 
     def __iter__(self) -> _Pieces:
         return self
@@ -272,7 +274,7 @@ class _Pieces:
         if self._beginning:
             piece, self._beginning = memoryview(self._beginning), b""
         else:
-            buffer = memoryview(bytearray(PIECE_SIZE_BYTES))
+            buffer = self._buffers.take(PIECE_SIZE_BYTES)
             end = 0
             while end < len(buffer) and (count := self._read_into(buffer[end:])):
                 end += count

@@ -8,10 +8,12 @@ SHA instructions) is the slowest stage on a local disk, and reading and sending 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import trio
 
+from gridfs.cache.buffers import BufferPool
 from gridfs.config import MIB
 from gridfs.create.digest import StreamDigest
 from gridfs.create.groups import single_error
@@ -20,6 +22,21 @@ from gridfs.model import Buffer
 
 PIECE_SIZE_BYTES = 8 * MIB
 """For each trip to a thread (60 us)."""
+
+
+class PieceBuffers:
+    """Memory for pieces, used again when nobody looks at a piece any more."""
+
+    def __init__(self) -> None:
+        self._pool = BufferPool()
+        self._lent: list[mmap.mmap] = []
+
+    def take(self, size_bytes: int) -> memoryview:
+        """*size_bytes* to be filled; their memory is the taker's until the last view of it is gone."""
+        self._lent = [area for area in self._lent if not self._pool.give(area)]
+        area = self._pool.take(size_bytes)
+        self._lent.append(area)
+        return memoryview(area)[:size_bytes]
 
 
 class PiecewiseReading:
@@ -53,9 +70,10 @@ class PiecewiseReading:
             self.sha256, self.checksums = self._digest.finish()
 
     async def _read(self, out: trio.MemorySendChannel[memoryview]) -> None:
+        buffers = PieceBuffers()
         with out:
             for start in range(0, self._file.size, PIECE_SIZE_BYTES):
-                piece = memoryview(bytearray(min(PIECE_SIZE_BYTES, self._file.size - start)))
+                piece = buffers.take(min(PIECE_SIZE_BYTES, self._file.size - start))
                 reading = (await self._source.read([Wanted(self._file, start, piece)]))[0]
                 if reading.outcome is not Outcome.READ:
                     self.failure = reading

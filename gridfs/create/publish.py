@@ -15,6 +15,7 @@ Of hard links the first name is read for all; when it is given up, the next.
 
 from __future__ import annotations
 
+import mmap
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -23,6 +24,7 @@ from functools import partial
 
 import trio
 
+from gridfs.cache.buffers import new_area
 from gridfs.config import PACK_SIZE_BYTES
 from gridfs.create.digest import block_checksums, sha256_of_each
 from gridfs.create.groups import single_error
@@ -95,14 +97,14 @@ class Publisher:
                     nursery.start_soon(self._work, units, name=f"publish worker {number}")
 
     async def _work(self, units: Iterator[tuple[list[Found], bool]]) -> None:
-        buffer = bytearray()
+        buffer: mmap.mmap | None = None
         for files, large in units:
             if large:
                 async with self._one_large:
                     await self._large(files[0])
             else:
-                if not buffer:
-                    buffer = bytearray(self._settings.pack_size_bytes)
+                if buffer is None:
+                    buffer = new_area(self._settings.pack_size_bytes)
                 await self._pack(files, memoryview(buffer))
             self._progress.on_advance(self._done_files, self._done_bytes)
 

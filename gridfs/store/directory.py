@@ -25,7 +25,7 @@ import trio
 
 from gridfs.errors import AccessDenied, InvalidInput, ObjectExists, Unsupported
 from gridfs.model import Buffer, ByteRange
-from gridfs.store.base import Deliver, ObjectHead, placing
+from gridfs.store.base import Deliver, ObjectHead
 from gridfs.store.directory_files import (
     LINK_UNSUPPORTED,
     TEMPORARY,
@@ -72,7 +72,7 @@ class DirectoryStore:
         return False  # a disk is asked in a thread
 
     async def get_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> memoryview:
-        return await self._run(read_object, self._path(key), key, byte_range, if_match, abandon=True)
+        return await self._run(read_object, self._path(key), key, byte_range, if_match, None, abandon=True)
 
     async def stream_range(
         self,
@@ -83,14 +83,15 @@ class DirectoryStore:
         if_match: str | None = None,
         into: memoryview | None = None,
     ) -> None:
-        path, place = self._path(key), placing(deliver, into)
+        path = self._path(key)
         etag = if_match or (await self._run(head_object, path, key)).etag  # the file may be replaced between two chunks
         for start in range(byte_range.start, byte_range.stop, _CHUNK_SIZE_BYTES):
             piece = ByteRange(start, min(start + _CHUNK_SIZE_BYTES, byte_range.stop))
-            place(await self._run(read_object, path, key, piece, etag, abandon=True))
+            place = None if into is None else into[start - byte_range.start : piece.stop - byte_range.start]
+            deliver(await self._run(read_object, path, key, piece, etag, place, abandon=True))
 
     async def get(self, key: str) -> memoryview:
-        return await self._run(read_object, self._path(key), key, None, None, abandon=True)
+        return await self._run(read_object, self._path(key), key, None, None, None, abandon=True)
 
     async def head(self, key: str) -> ObjectHead:
         return await self._run(head_object, self._path(key), key)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from gridfs.cache.buffers import new_area
 from gridfs.errors import AccessDenied, InvalidInput, StoreFull, StoreUnavailable, Unsupported
 from gridfs.store import directory, directory_files
 from gridfs.store.directory import DirectoryStore
@@ -160,3 +163,75 @@ async def test_keys_do_not_lead_out_of_the_root(tmp_path: Path) -> None:
             await store.get(key)
     with pytest.raises(InvalidInput):
         await store.put("x" * 300, b"")
+
+
+PACK_BYTES = (3 << 20) + 100
+
+
+def in_pages() -> memoryview:
+    """A pack as a creation has it: in a mapping, so that it begins at a page; it ends within one."""
+    pack = memoryview(new_area(PACK_BYTES))[:PACK_BYTES]
+    pack[:] = os.urandom(PACK_BYTES)
+    return pack
+
+
+class Writes:
+    """The calls of write(2) of a store, each with whether it went past the page cache; *fail* may raise instead."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fail: Callable[[bool], None] = lambda direct: None) -> None:
+        self.made: list[tuple[bool, int]] = []
+        self._write = os.write
+        self._fail = fail
+        monkeypatch.setattr(directory_files.os, "write", self)
+
+    def __call__(self, descriptor: int, data: memoryview) -> int:
+        direct = bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
+        self._fail(direct)
+        count = self._write(descriptor, data)
+        self.made.append((direct, count))
+        return count
+
+
+@on_trio
+async def test_a_pack_is_written_past_the_page_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack, writes = in_pages(), Writes(monkeypatch)
+    await DirectoryStore(tmp_path).put("k", pack)
+    assert writes.made == [(True, 3 << 20), (False, 100)]
+    assert (tmp_path / "k").read_bytes() == pack
+
+
+@on_trio
+async def test_so_are_the_pieces_of_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces, writes = [in_pages()[: 2 << 20], in_pages()], Writes(monkeypatch)
+
+    async def chunks() -> AsyncIterator[memoryview]:
+        for piece in pieces:
+            yield piece
+
+    await DirectoryStore(tmp_path).put_stream("k", chunks())
+    assert writes.made == [(True, 2 << 20), (True, 3 << 20), (False, 100)]
+    assert (tmp_path / "k").read_bytes() == b"".join(pieces)
+
+
+@on_trio
+async def test_what_lies_across_pages_is_written_through_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_direct(direct: bool) -> None:  # so do ext4 and XFS; others fall back themselves
+        if direct:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    pack, writes = in_pages()[1:], Writes(monkeypatch, refuse_direct)
+    await DirectoryStore(tmp_path).put("k", pack)
+    assert writes.made == [(False, PACK_BYTES - 1)]
+    assert (tmp_path / "k").read_bytes() == pack
+
+
+@on_trio
+async def test_a_disk_that_is_full_says_so_past_the_page_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill_up(direct: bool) -> None:
+        assert direct
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    Writes(monkeypatch, fill_up)
+    with pytest.raises(StoreFull):
+        await DirectoryStore(tmp_path).put("k", in_pages())
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
