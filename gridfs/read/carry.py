@@ -14,12 +14,12 @@ import mmap
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from gridfs.cache.base import Span
 from gridfs.cache.buffers import POOLED_FROM_BYTES, area_bytes
-from gridfs.cache.memory import MemoryCache, Part
+from gridfs.cache.memory import Part
 from gridfs.cache.tiered import TieredCache
 from gridfs.errors import GridfsError, IntegrityError
 from gridfs.model import ByteRange, ObjectRecord
+from gridfs.read.block_map import BlockMap
 from gridfs.read.budget import Budget
 from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
@@ -40,22 +40,19 @@ class Carrier:
         layout: Layout,
         store: ObjectStore,
         key_of: Callable[[ObjectRecord], str],
-        memory: MemoryCache,
         cache: TieredCache,
+        block_map: BlockMap,
         budget: Budget,
     ) -> None:
         self._layout = layout
         self._block_size_bytes = layout.info.block_size_bytes
         self._store = store
         self._key_of = key_of
-        self._memory = memory
+        self._memory = cache.memory
         self._cache = cache
+        self._block_map = block_map
         self._budget = budget
         self.counts: Counter[str] = Counter()
-
-    def is_on_disk(self, span: Span) -> bool:
-        """Whether the disk tier has all of *span*, which lies in one part, as far as is known."""
-        return self._cache.present(span) == span.stop - span.first
 
     def _begin(self, flight: Flight) -> None:
         """Has the store begin with what `_bring` will ask it for."""
@@ -71,7 +68,7 @@ class Carrier:
         span, run = flight.span, flight.run
         self._cache.release_spent()
         flight.expected = self._layout.checksums(flight.obj.number, run.first, run.stop)
-        if not flight.is_begun and self.is_on_disk(span):
+        if not flight.is_begun and self._block_map.is_on_disk(span):
             area = self._memory.pool.take(span.size_bytes) if span.size_bytes >= POOLED_FROM_BYTES else None
             data = await self._cache.load(span, flight.expected, area)
             if data is not None:
