@@ -31,7 +31,7 @@ STALL_TIMEOUT_S = 5
 _WRITE_TIMEOUT_S = 60
 """Of a put: the server is silent until it has the whole body, 64 MiB at 1 MB/s."""
 READ_THREADS = 128
-"""And so connections that are kept: as many as the store's limit of requests (store/trace.py)."""
+"""And so connections that are kept: as many as the store's limit of requests (store/limit.py)."""
 
 PART_SIZE_BYTES = 8 << 20
 PARTS_AT_ONCE = 4

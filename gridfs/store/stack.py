@@ -17,8 +17,9 @@ from gridfs.config import AwsEnvironment, StoreSettings
 from gridfs.errors import InvalidInput, Unsupported
 from gridfs.store.address import BucketAddress, StaticCredentials
 from gridfs.store.base import ObjectStore
+from gridfs.store.limit import LimitedStore
 from gridfs.store.retry import RetryingStore, RetryPolicy, persist
-from gridfs.store.trace import LimitedStore, StoreStatistics, TracedStore
+from gridfs.store.trace import StoreStatistics, TracedStore
 
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")  # also those of Ceph and of AWS before 2018
 
