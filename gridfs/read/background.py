@@ -80,26 +80,15 @@ class Background:
                 await parked.park()
                 continue
             job = queue[0]
-            try:
-                found = next(job.parts, None)
-            except GridfsError as error:  # of the manifest: readers will find it, and whoever reads elsewhere goes on
-                logger.warning("nothing is fetched ahead here: %s", error)
-                found = None
-            if found is None:
-                if queue and queue[0] is job:
-                    queue.popleft()
-                    job.exhausted = True
-                    if not job.flying:
-                        job.ended.set()
+            part = job.take()
+            if part is None:
+                queue.popleft()
                 continue
-            job.flying += 1
             parked.unpark()  # one more worker for the next part, and not all of them for each want
             try:
-                await self._fetch(*found, job.want)
+                await self._fetch(*part, job.want)
             finally:
-                job.flying -= 1
-                if job.exhausted and not job.flying:
-                    job.ended.set()
+                job.done()
 
     async def _fetch(self, obj: ObjectRecord, run: Run, want: Want) -> None:
         span = self._block_map.span(obj, run)
@@ -152,11 +141,34 @@ class Background:
 class _Job:
     """A want, and how far it has come."""
 
-    __slots__ = ("ended", "exhausted", "flying", "parts", "want")
+    __slots__ = ("_all_taken", "_parts", "_under_way", "ended", "want")
 
     def __init__(self, want: Want, parts: Iterator[tuple[ObjectRecord, Run]]) -> None:
         self.want = want
-        self.parts = parts
-        self.flying = 0
-        self.exhausted = False
         self.ended = trio.Event()
+        self._parts = parts
+        self._all_taken = False
+        self._under_way = 0
+
+    def take(self) -> tuple[ObjectRecord, Run] | None:
+        """The next part, of which `done` has to be said; None when there is none any more."""
+        try:
+            part = next(self._parts, None)
+        except GridfsError as error:  # of the manifest: readers will find it, and whoever reads elsewhere goes on
+            logger.warning("nothing is fetched ahead here: %s", error)
+            part = None
+        if part is None:
+            self._all_taken = True
+            self._end_if_over()
+        else:
+            self._under_way += 1
+        return part
+
+    def done(self) -> None:
+        """A part has come or failed."""
+        self._under_way -= 1
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        if self._all_taken and not self._under_way:
+            self.ended.set()
