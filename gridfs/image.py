@@ -138,7 +138,8 @@ class Image:
         found, stop = bytearray(data), offset + size_bytes  # a copy: *data* may be a buffer that is used again
         while True:
             end = offset + len(data)
-            offset = min(-(-max(end, offset + 1) // BLOCK_BYTES) * BLOCK_BYTES, stop)
+            begin = max(end, offset + 1)  # on, also from a block in which no file has bytes
+            offset = min(-(-begin // BLOCK_BYTES) * BLOCK_BYTES, stop)
             found += bytes(offset - end)
             if offset == stop:
                 return found

@@ -123,12 +123,10 @@ class Fetcher(Carrier):
                 pieces.append(Piece.of(flight.part, Run(part_run.first, ready)))
             if ready >= part_run.stop:
                 continue
-            if (
-                flight.error is not None
-                and flight.priority is Priority.FOREGROUND
-                and part_run.first < flight.asked.stop
-            ):
+            was_asked_for = flight.priority is Priority.FOREGROUND and part_run.first < flight.asked.stop
+            if flight.error is not None and was_asked_for:
                 raise again(flight.error)
+            # The pilot was cancelled, or would have brought this unasked: now somebody asks.
             pieces.extend(await self._collect(obj, Run(max(ready, part_run.first), part_run.stop), until_s))
         return pieces
 
