@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import mmap
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from gridfs.cache.buffers import POOLED_FROM_BYTES, area_bytes
@@ -25,6 +24,7 @@ from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
 from gridfs.read.plan import Run, bytes_of
 from gridfs.read.prefetch import Priority
+from gridfs.read.statistics import FlightCounts
 from gridfs.read.verify import block_checksums, wrong_blocks
 from gridfs.store.base import ObjectStore
 
@@ -52,7 +52,7 @@ class Carrier:
         self._cache = cache
         self._block_map = block_map
         self._budget = budget
-        self.counts: Counter[str] = Counter()
+        self.counts = FlightCounts()
 
     def _begin(self, flight: Flight) -> None:
         """Has the store begin with what `_bring` will ask it for."""
@@ -93,8 +93,8 @@ class Carrier:
                 self._check(flight, arrived)
 
             await self._store.stream_range(key, byte_range, deliver, if_match=etag, into=buffer)
-        self.counts[f"fetched_{flight.priority.name.lower()}_bytes"] += arrived
-        self.counts[f"gets_{flight.priority.name.lower()}"] += 1
+        self.counts.fetched_bytes[flight.priority] += arrived
+        self.counts.gets[flight.priority] += 1
         await self._mend(flight)
         if flight.part is not None:
             if flight.priority is Priority.WARM:
@@ -147,7 +147,7 @@ class Carrier:
             block = flight.ready_block
             start = (block - flight.run.first) * size
             byte_range = bytes_of(Run(block, block + 1), flight.span.object_size_bytes, size)
-            self.counts["mismatches"] += 1
+            self.counts.mismatches += 1
             key = self._key_of(flight.obj)
             logger.warning("bytes %d to %d of %s differ from their checksum: fetched again", *byte_range, key)
             again = await self._store.get_range(key, byte_range, if_match=flight.obj.etag)

@@ -85,7 +85,7 @@ class Fetcher(Carrier):
     @property
     def fetched_bytes(self) -> int:
         """By all priorities, since the start."""
-        return sum(self.counts[f"fetched_{kind.name.lower()}_bytes"] for kind in Priority)
+        return self.counts.fetched_bytes.total()
 
     async def prepare(self) -> None:
         """Has the store connect before the first read, which will find whatever is wrong."""
@@ -278,7 +278,7 @@ class Fetcher(Carrier):
         elif flight.is_reserved:
             self._budget.release(area_bytes(flight.span.size_bytes))
         if flight.error is not None:
-            self.counts[f"failed_{flight.priority.name.lower()}"] += 1
+            self.counts.failed[flight.priority] += 1
             self.last_error = flight.error
             if flight.priority is Priority.FOREGROUND:
                 self._failures.remember(flight)

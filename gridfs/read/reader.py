@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -284,17 +285,17 @@ class Reader:
     def statistics(self) -> ReaderStatistics:
         counts = self._fetcher.counts
 
-        def by_priority(pattern: str) -> dict[str, int]:
-            return {kind.name.lower(): counts[pattern.format(kind.name.lower())] for kind in Priority}
+        def by_priority(counted: Counter[Priority]) -> dict[str, int]:
+            return {kind.name.lower(): counted[kind] for kind in Priority}
 
         return ReaderStatistics(
             reads_from_memory=self._reads_from_memory,
             reads_from_disk=self._reads_from_disk,
             reads_waited=self._reads_waited,
-            gets=by_priority("gets_{}"),
-            fetched_bytes=by_priority("fetched_{}_bytes"),
-            failed=by_priority("failed_{}"),
-            mismatches=counts["mismatches"],
+            gets=by_priority(counts.gets),
+            fetched_bytes=by_priority(counts.fetched_bytes),
+            failed=by_priority(counts.failed),
+            mismatches=counts.mismatches,
             memory_limit_bytes=self._budget.limit_bytes,
             memory_used_bytes=self._budget.used_bytes,
             memory_in_flight_bytes=self._budget.in_flight_bytes + self._memory.pinned_bytes,
