@@ -35,8 +35,8 @@ from gridfs.store.base import Deliver, ObjectHead, ignore, placing
 from gridfs.store.exchange import Broken, Refused, Unanswered
 from gridfs.store.object_errors import error_of, parse_refusal
 from gridfs.store.objects_client import (
-    PART_SIZE_BYTES,
     READ_THREADS,
+    UPLOAD_PART_SIZE_BYTES,
     Purpose,
     error_of_obstore,
     get_part,
@@ -191,7 +191,7 @@ class BucketStore:
         await self._put(key, data, "create")
 
     async def put_stream(self, key: str, chunks: AsyncIterator[Buffer], *, size_hint_bytes: int = 0) -> int:
-        first, ended = await _take(chunks, PART_SIZE_BYTES)
+        first, ended = await _take(chunks, UPLOAD_PART_SIZE_BYTES)
         if ended:
             await self.put(key, first)
             return len(first)

@@ -33,7 +33,7 @@ _WRITE_TIMEOUT_S = 60
 READ_THREADS = 128
 """And so connections that are kept: as many as the store's limit of requests (store/limit.py)."""
 
-PART_SIZE_BYTES = 8 << 20
+UPLOAD_PART_SIZE_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
 """With the part that is being filled 40 MiB an upload."""
 _MOST_PARTS = 10_000
@@ -48,7 +48,7 @@ _NOBODY_THERE = {"ConnectionRefused": "the connection was refused", "dns error":
 
 def parts_of_upload(size_hint_bytes: int) -> tuple[int, int]:
     """How large the parts of an object are, and how many are sent at once."""
-    size_bytes = max(PART_SIZE_BYTES, -(-size_hint_bytes // _MOST_PARTS))
+    size_bytes = max(UPLOAD_PART_SIZE_BYTES, -(-size_hint_bytes // _MOST_PARTS))
     return size_bytes, max(1, min(PARTS_AT_ONCE, _UPLOAD_BYTES // size_bytes - 1))
 
 
