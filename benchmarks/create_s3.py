@@ -43,11 +43,11 @@ BARE = """
 import sys, obstore
 from pathlib import Path
 from obstore.store import S3Store
-from gridfs.store.objects_client import PART_SIZE_BYTES, PARTS_AT_ONCE
+from gridfs.store.objects_client import UPLOAD_PART_SIZE_BYTES, PARTS_AT_ONCE
 endpoint, bucket, key, path = sys.argv[1:]
 store = S3Store(bucket, endpoint=endpoint, region="us-east-1", virtual_hosted_style_request=False,
                 client_options={"allow_http": True, "timeout": "600s"})
-obstore.put(store, key, Path(path), chunk_size=PART_SIZE_BYTES, max_concurrency=PARTS_AT_ONCE)
+obstore.put(store, key, Path(path), chunk_size=UPLOAD_PART_SIZE_BYTES, max_concurrency=PARTS_AT_ONCE)
 """
 
 

@@ -29,7 +29,11 @@ class Piece(NamedTuple):
 class Files(Protocol):
     """What is asked of a manifest."""
 
-    def extents_of_object(self, number: int) -> list[tuple[int, int, int]]: ...
+    def extents_of_object(self, number: int) -> list[tuple[int, int, int]]:
+        """(offset, size, inode) of the files with bytes in an object, in this order; offset and size in bytes. Raises
+        FormatError where the manifest is damaged.
+        """
+        ...
 
 
 class Extents:

@@ -169,7 +169,7 @@ class Operations(pyfuse3.Operations):
     async def read(self, fh: int, off: int, size: int) -> Buffer:  # type: ignore[override]  # any buffer does
         if fh == image.INODE and self._image is not None:
             data = await self._image.read(off, size)
-            lacking_bytes = size - len(data)
+            lacking_bytes = size - len(data)  # behind the end of a file, where EROFS must be given zeros (Image.read)
             if lacking_bytes and (self._hook is None or not self._hook.pad(lacking_bytes)):
                 return b"".join((data, bytes(lacking_bytes)))
             return data

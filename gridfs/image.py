@@ -55,17 +55,39 @@ class Node(NamedTuple):
 
 
 class Nodes(Protocol):
-    """What is asked of a manifest, besides what the file system asks."""
+    """What is asked of a manifest (manifest.reader.Manifest), besides what the file system asks. All of it answers at
+    once, and raises FormatError where the manifest is damaged.
+    """
 
     info: ManifestInfo
 
-    def nodes(self, first: int, stop: int) -> Iterable[tuple[object, ...]]: ...
-    def names(self, first: int, stop: int) -> Iterable[tuple[int, bytes, int]]: ...
-    def rank(self, directory: Entry, name: bytes) -> int: ...
-    def entry(self, inode: int) -> Entry | None: ...
-    def object(self, number: int) -> ObjectRecord: ...
-    def object_at_block(self, block: int) -> ObjectRecord: ...
-    def entries_of_object(self, number: int) -> Iterator[Entry]: ...
+    def nodes(self, first: int, stop: int) -> Iterable[tuple[object, ...]]:
+        """The fields of a Node of each of the inodes *first* to *stop* (exclusive), in their order."""
+        ...
+
+    def names(self, first: int, stop: int) -> Iterable[tuple[int, bytes, int]]:
+        """(inode, name, kind) of each of the inodes *first* to *stop* (exclusive), in their order."""
+        ...
+
+    def rank(self, directory: Entry, name: bytes) -> int:
+        """How many children of *directory* have names before *name* in byte order."""
+        ...
+
+    def entry(self, inode: int) -> Entry | None:
+        """The entry of that inode."""
+        ...
+
+    def object(self, number: int) -> ObjectRecord:
+        """The object of that number."""
+        ...
+
+    def object_at_block(self, block: int) -> ObjectRecord:
+        """The object that this block of the tape is part of."""
+        ...
+
+    def entries_of_object(self, number: int) -> Iterator[Entry]:
+        """The files that lie in an object, by offset."""
+        ...
 
 
 class _Directory(NamedTuple):
@@ -138,7 +160,8 @@ class Image:
         found, stop = bytearray(data), offset + size_bytes  # a copy: *data* may be a buffer that is used again
         while True:
             end = offset + len(data)
-            offset = min(-(-max(end, offset + 1) // BLOCK_BYTES) * BLOCK_BYTES, stop)
+            begin = max(end, offset + 1)  # on, also from a block in which no file has bytes
+            offset = min(-(-begin // BLOCK_BYTES) * BLOCK_BYTES, stop)
             found += bytes(offset - end)
             if offset == stop:
                 return found

@@ -34,12 +34,25 @@ DOT, DOT_DOT = 1, 2
 
 
 class VersionMetadata(Protocol):
-    """What the file system asks of a manifest (manifest.reader.Manifest). All of it answers at once."""
+    """What the file system asks of a manifest (manifest.reader.Manifest). All of it answers at once, and raises
+    FormatError where the manifest is damaged.
+    """
 
-    def entry(self, inode: int) -> Entry | None: ...
-    def lookup(self, parent: int, name: bytes) -> Entry | None: ...
-    def children(self, directory: Entry, after: int = 0) -> Iterator[Entry]: ...
-    def object(self, number: int) -> ObjectRecord: ...
+    def entry(self, inode: int) -> Entry | None:
+        """The entry of that inode; None when there is none."""
+        ...
+
+    def lookup(self, parent: int, name: bytes) -> Entry | None:
+        """The entry *name* in the directory whose inode is *parent*; None when there is none."""
+        ...
+
+    def children(self, directory: Entry, after: int = 0) -> Iterator[Entry]:
+        """The children of *directory* whose inode is greater than *after*, in byte order of their names."""
+        ...
+
+    def object(self, number: int) -> ObjectRecord:
+        """The object of that number."""
+        ...
 
 
 class Bytes(Protocol):

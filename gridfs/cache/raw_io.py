@@ -12,6 +12,8 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from gridfs.model import Buffer
 
@@ -49,20 +51,21 @@ def read_into(fd: int, area: mmap.mmap, size_bytes: int, offset: int) -> int:
     """Reads whole pages for *size_bytes* into *area*, past the page cache if the file system can; bytes read."""
     whole = min(-(-size_bytes // PAGE_SIZE_BYTES) * PAGE_SIZE_BYTES, len(area))
     with memoryview(area) as view:
-        if offset % PAGE_SIZE_BYTES == 0:
-            try:
-                direct = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
-                try:
-                    # A short answer is the end of the file, or the file system's choice: the page cache has the last
-                    # word.
-                    if os.preadv(direct, [view[:whole]], offset) >= size_bytes:
-                        return size_bytes
-                finally:
-                    os.close(direct)
-            except OSError as error:
-                if error.errno not in _NO_DIRECT:
-                    raise
+        # A short answer is the end of the file, or the file system's choice: the page cache has the last word.
+        if offset % PAGE_SIZE_BYTES == 0 and _read_direct(fd, view[:whole], offset) >= size_bytes:
+            return size_bytes
         return read_at(fd, view[:size_bytes], offset, nowait=False) or 0
+
+
+def _read_direct(fd: int, pages: memoryview, offset: int) -> int:
+    """Reads past the page cache, once; bytes read, 0 if the file system can't."""
+    try:
+        with _opened_direct(fd, os.O_RDONLY) as direct:
+            return os.preadv(direct, [pages], offset)
+    except OSError as error:
+        if error.errno not in _NO_DIRECT:
+            raise
+        return 0
 
 
 def write_all(fd: int, data: Buffer, offset: int) -> None:
@@ -82,14 +85,20 @@ def write_direct(fd: int, size_bytes: int, offset: int, area: mmap.mmap) -> bool
     if whole > size_bytes:
         area[size_bytes:whole] = bytes(whole - size_bytes)
     try:
-        direct = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
-        try:
-            with memoryview(area) as view:
-                write_all(direct, view[:whole], offset)
-        finally:
-            os.close(direct)
+        with _opened_direct(fd, os.O_WRONLY) as direct, memoryview(area) as view:
+            write_all(direct, view[:whole], offset)
     except OSError as error:
         if error.errno in _NO_DIRECT:
             return False
         raise
     return True
+
+
+@contextmanager
+def _opened_direct(fd: int, flags: int) -> Iterator[int]:
+    """The file of *fd* opened once more, past the page cache."""
+    direct = os.open(f"/proc/self/fd/{fd}", flags | os.O_DIRECT | os.O_CLOEXEC)
+    try:
+        yield direct
+    finally:
+        os.close(direct)

@@ -25,7 +25,6 @@ IDLE_S = 5.0
 milliseconds.
 """
 
-
 LATE_BYTES = 128 * MIB
 """Of parts that were read out before the disk tier got to them, sixteen large ones. When the disk is slower than the
 store, all of the budget would come to be such parts, and none of them would be on disk any sooner: reading 2 GiB in

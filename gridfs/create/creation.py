@@ -171,9 +171,8 @@ class _Creation:
             self._refuse_problems()
         if self._request.mode is Mode.NO_COPY:
             return await self._finish(protection, sent_bytes=0, reused=SourceTotals(0, 0))
-        async with self._base_manifest(protection.base) as manifest:
+        async with self._learned(protection.base, by_path=self._trusts(protection.base)) as manifest:
             if manifest is not None:
-                await self._learn(manifest, protection.base, by_path=self._trusts(protection.base))
                 await trio.to_thread.run_sync(leave_to_repack, self._journal)
         unread = await trio.to_thread.run_sync(self._journal.totals, False)
         reused = await trio.to_thread.run_sync(self._journal.totals, True)
@@ -185,9 +184,7 @@ class _Creation:
 
     async def _arrive(self, source: StreamedSource, protection: Protection) -> CreateResult:
         journal = self._journal
-        async with self._base_manifest(protection.base) as manifest:
-            if manifest is not None:
-                await self._learn(manifest, protection.base, by_path=False)
+        async with self._learned(protection.base, by_path=False) as manifest:
             self._progress.on_phase("reading")
             journal.begin_scan()
             expected = Expected(journal, manifest if self._trusts(protection.base) else None)
@@ -205,16 +202,6 @@ class _Creation:
         """Whether a file of the same path, size and mtime in *base* is the same file."""
         return base is not None and base.source == self._source.label and not self._request.checksum
 
-    async def _learn(self, manifest: Manifest, base: Version | None, *, by_path: bool) -> None:
-        await trio.to_thread.run_sync(partial(learn, self._journal, manifest, by_path=by_path))
-        lost = await self._forget_what_is_gone(self._journal.base_objects())
-        if lost and base is not None:
-            label = f"{base.name}@{base.version}"
-            self._notes += (
-                f"{lost} of the objects of {label} are gone from the store or were cut short: what they held and the"
-                f" source still has is stored anew; {label} stays damaged (grid datastore verify {label})",
-            )
-
     async def _forget_what_is_gone(self, objects: Sequence[tuple[int, str, int]]) -> int:
         return await forget_what_is_gone(self._store, self._journal, self._settings.key_of, objects)
 
@@ -226,15 +213,27 @@ class _Creation:
         return CreateResult(version, sent_bytes, reused.files, reused.total_bytes, problems, self._notes)
 
     @asynccontextmanager
-    async def _base_manifest(self, base: Version | None) -> AsyncIterator[Manifest | None]:
-        """The manifest of the version before, if this one can take anything over from it."""
+    async def _learned(self, base: Version | None, *, by_path: bool) -> AsyncIterator[Manifest | None]:
+        """The manifest of the version before, whose content the journal knows then, as far as the store still has it;
+        None if nothing can be taken over from it. *by_path* as for `learn`.
+        """
         if base is None or base.mode is not Mode.COPY:
             yield None
             return
         self._progress.on_phase(f"comparing with version {base.version}")
         with Manifest.open(await self._catalog.fetch_manifest(base, self._cache)) as manifest:
-            same_blocks = manifest.info.block_size_bytes == self._settings.block_size_bytes
-            yield manifest if same_blocks else None
+            if manifest.info.block_size_bytes != self._settings.block_size_bytes:
+                yield None
+                return
+            await trio.to_thread.run_sync(partial(learn, self._journal, manifest, by_path=by_path))
+            lost = await self._forget_what_is_gone(self._journal.base_objects())
+            if lost:
+                label = f"{base.name}@{base.version}"
+                self._notes += (
+                    f"{lost} of the objects of {label} are gone from the store or were cut short: what they held and"
+                    f" the source still has is stored anew; {label} stays damaged (grid datastore verify {label})",
+                )
+            yield manifest
 
     async def _commit(self, lease: Lease) -> Version:
         path = self._directory / "manifest.sqlite"

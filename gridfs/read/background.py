@@ -16,6 +16,7 @@ import trio
 from gridfs.cache.buffers import area_bytes
 from gridfs.errors import GridfsError
 from gridfs.model import ObjectRecord
+from gridfs.read.block_map import BlockMap
 from gridfs.read.budget import Budget
 from gridfs.read.fetch import Fetcher
 from gridfs.read.layout import Layout
@@ -36,10 +37,11 @@ QUEUED_WANTS = 1024
 class Background:
     """Fetches what is wanted and lacking, until cancelled."""
 
-    def __init__(self, layout: Layout, fetcher: Fetcher, budget: Budget) -> None:
+    def __init__(self, layout: Layout, fetcher: Fetcher, block_map: BlockMap, budget: Budget) -> None:
         self._layout = layout
         self._block_size_bytes = layout.info.block_size_bytes
         self._fetcher = fetcher
+        self._block_map = block_map
         self._budget = budget
         self._queues: dict[Priority, deque[_Job]] = {priority: deque() for priority in WORKERS}
         self._parked = {priority: trio.lowlevel.ParkingLot() for priority in WORKERS}
@@ -78,41 +80,30 @@ class Background:
                 await parked.park()
                 continue
             job = queue[0]
-            try:
-                found = next(job.parts, None)
-            except GridfsError as error:  # of the manifest: readers will find it, and whoever reads elsewhere goes on
-                logger.warning("nothing is fetched ahead here: %s", error)
-                found = None
-            if found is None:
-                if queue and queue[0] is job:
-                    queue.popleft()
-                    job.exhausted = True
-                    if not job.flying:
-                        job.ended.set()
+            part = job.take()
+            if part is None:
+                queue.popleft()
                 continue
-            job.flying += 1
             parked.unpark()  # one more worker for the next part, and not all of them for each want
             try:
-                await self._fetch(*found, job.want)
+                await self._fetch(*part, job.want)
             finally:
-                job.flying -= 1
-                if job.exhausted and not job.flying:
-                    job.ended.set()
+                job.done()
 
     async def _fetch(self, obj: ObjectRecord, run: Run, want: Want) -> None:
-        span = self._fetcher.span(obj, run)
+        span = self._block_map.span(obj, run)
         size_bytes = area_bytes(span.size_bytes)
-        if want.priority is Priority.FILL and self._fetcher.is_on_disk(span):
+        if want.priority is Priority.FILL and self._block_map.is_on_disk(span):
             if not self._budget.has_room(size_bytes):
                 return
         elif want.priority is not Priority.WINDOW:
             await self._fetcher.wait_for_disk(size_bytes)
         await self._budget.reserve(size_bytes, background=True)
-        still = self._fetcher.takeable(obj, run)  # while this waited for memory, readers may have fetched some of it
+        still = self._block_map.takeable(obj, run)  # while this waited for memory, readers may have fetched some of it
         if still is None:
             self._budget.release(size_bytes)
             return
-        self._budget.release(size_bytes - area_bytes(self._fetcher.span(obj, still).size_bytes))
+        self._budget.release(size_bytes - area_bytes(self._block_map.span(obj, still).size_bytes))
         await self._fetcher.launch(obj, still, want).wait_for(run.stop + 1)
 
     def _plan(self, want: Want) -> Iterator[tuple[ObjectRecord, Run]]:
@@ -126,14 +117,14 @@ class Background:
         as a rule it has been read just now.
         """
         if want.priority is Priority.WINDOW:
-            yield from self._lacking(want, self._fetcher.not_in_memory)
+            yield from self._lacking(want, self._block_map.not_in_memory)
             return
         is_on_disk = True
-        for found in self._lacking(want, self._fetcher.absent):
+        for found in self._lacking(want, self._block_map.absent):
             is_on_disk = False
             yield found
         if is_on_disk and want.priority is Priority.FILL:
-            yield from self._lacking(want, self._fetcher.only_on_disk)
+            yield from self._lacking(want, self._block_map.only_on_disk)
 
     def _lacking(
         self, want: Want, lacks: Callable[[ObjectRecord, Run], Iterator[Run]]
@@ -150,11 +141,34 @@ class Background:
 class _Job:
     """A want, and how far it has come."""
 
-    __slots__ = ("ended", "exhausted", "flying", "parts", "want")
+    __slots__ = ("_all_taken", "_parts", "_under_way", "ended", "want")
 
     def __init__(self, want: Want, parts: Iterator[tuple[ObjectRecord, Run]]) -> None:
         self.want = want
-        self.parts = parts
-        self.flying = 0
-        self.exhausted = False
         self.ended = trio.Event()
+        self._parts = parts
+        self._all_taken = False
+        self._under_way = 0
+
+    def take(self) -> tuple[ObjectRecord, Run] | None:
+        """The next part, of which `done` has to be said; None when there is none any more."""
+        try:
+            part = next(self._parts, None)
+        except GridfsError as error:  # of the manifest: readers will find it, and whoever reads elsewhere goes on
+            logger.warning("nothing is fetched ahead here: %s", error)
+            part = None
+        if part is None:
+            self._all_taken = True
+            self._end_if_over()
+        else:
+            self._under_way += 1
+        return part
+
+    def done(self) -> None:
+        """A part has come or failed."""
+        self._under_way -= 1
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        if self._all_taken and not self._under_way:
+            self.ended.set()

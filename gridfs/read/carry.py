@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import logging
 import mmap
-from collections import Counter
 from collections.abc import Callable, Sequence
 
-from gridfs.cache.base import Span
 from gridfs.cache.buffers import POOLED_FROM_BYTES, area_bytes
-from gridfs.cache.memory import MemoryCache, Part
+from gridfs.cache.memory import Part
 from gridfs.cache.tiered import TieredCache
 from gridfs.errors import GridfsError, IntegrityError
 from gridfs.model import ByteRange, ObjectRecord
+from gridfs.read.block_map import BlockMap
 from gridfs.read.budget import Budget
 from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
 from gridfs.read.plan import Run, bytes_of
 from gridfs.read.prefetch import Priority
+from gridfs.read.statistics import FlightCounts
 from gridfs.read.verify import block_checksums, wrong_blocks
 from gridfs.store.base import ObjectStore
 
@@ -40,22 +40,19 @@ class Carrier:
         layout: Layout,
         store: ObjectStore,
         key_of: Callable[[ObjectRecord], str],
-        memory: MemoryCache,
         cache: TieredCache,
+        block_map: BlockMap,
         budget: Budget,
     ) -> None:
         self._layout = layout
         self._block_size_bytes = layout.info.block_size_bytes
         self._store = store
         self._key_of = key_of
-        self._memory = memory
+        self._memory = cache.memory
         self._cache = cache
+        self._block_map = block_map
         self._budget = budget
-        self.counts: Counter[str] = Counter()
-
-    def is_on_disk(self, span: Span) -> bool:
-        """Whether the disk tier has all of *span*, which lies in one part, as far as is known."""
-        return self._cache.present(span) == span.stop - span.first
+        self.counts = FlightCounts()
 
     def _begin(self, flight: Flight) -> None:
         """Has the store begin with what `_bring` will ask it for."""
@@ -71,7 +68,7 @@ class Carrier:
         span, run = flight.span, flight.run
         self._cache.release_spent()
         flight.expected = self._layout.checksums(flight.obj.number, run.first, run.stop)
-        if not flight.is_begun and self.is_on_disk(span):
+        if not flight.is_begun and self._block_map.is_on_disk(span):
             area = self._memory.pool.take(span.size_bytes) if span.size_bytes >= POOLED_FROM_BYTES else None
             data = await self._cache.load(span, flight.expected, area)
             if data is not None:
@@ -96,8 +93,8 @@ class Carrier:
                 self._check(flight, arrived)
 
             await self._store.stream_range(key, byte_range, deliver, if_match=etag, into=buffer)
-        self.counts[f"fetched_{flight.priority.name.lower()}_bytes"] += arrived
-        self.counts[f"gets_{flight.priority.name.lower()}"] += 1
+        self.counts.fetched_bytes[flight.priority] += arrived
+        self.counts.gets[flight.priority] += 1
         await self._mend(flight)
         if flight.part is not None:
             if flight.priority is Priority.WARM:
@@ -150,7 +147,7 @@ class Carrier:
             block = flight.ready_block
             start = (block - flight.run.first) * size
             byte_range = bytes_of(Run(block, block + 1), flight.span.object_size_bytes, size)
-            self.counts["mismatches"] += 1
+            self.counts.mismatches += 1
             key = self._key_of(flight.obj)
             logger.warning("bytes %d to %d of %s differ from their checksum: fetched again", *byte_range, key)
             again = await self._store.get_range(key, byte_range, if_match=flight.obj.etag)

@@ -1,7 +1,8 @@
 """Fetching: one flight for each block, priorities, verify then publish.
 
-    collect(object, run)        pieces that cover the run: from memory, from flights, and for what is lacking
-      one flight for each part  the store begins with what a reader waits for before anything else is done
+    collect(object, run)        pieces that cover the run, and one flight for each part that is lacking
+      block_map.py              says what is in memory, on its way, on disk, or lacking
+      a flight                  the store begins with what a reader waits for before anything else is done
         carry.py                brings its bytes, verifies and publishes them
 
 A reader flies itself what it wants all of: another task would cost a tenth of a cold read. What goes beyond a read, and
@@ -16,24 +17,24 @@ and the blocks remember it for some seconds, because the kernel asks a failed bu
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import trio
 
-from gridfs.cache.base import Span
 from gridfs.cache.buffers import area_bytes
-from gridfs.cache.memory import MemoryCache, Part
+from gridfs.cache.memory import Part
 from gridfs.cache.tiered import TieredCache
 from gridfs.config import PART_SIZE_BYTES
 from gridfs.errors import GridfsError, ReadTimeout
 from gridfs.model import ObjectRecord
+from gridfs.read.block_map import BlockMap
 from gridfs.read.budget import Budget
 from gridfs.read.carry import Carrier
 from gridfs.read.failures import Failures, again
 from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
 from gridfs.read.pieces import Joined, Piece, without_pilot
-from gridfs.read.plan import Run, lacking, parts_of
+from gridfs.read.plan import Run
 from gridfs.read.prefetch import Priority, Want
 from gridfs.store.base import ObjectStore
 from gridfs.store.limit import Limit
@@ -52,10 +53,6 @@ BACKGROUND_TIME_SHARE = 0.5
 over 100 Mbit/s all failed at the last MiB, and were fetched in vain. Who joins one that hangs has the other half of the
 time for an attempt of their own."""
 
-GAP_BLOCKS = 4
-"""Blocks that are there already and are fetched again to keep a background part whole: a request costs a server as much
-as 1 MiB of transfer (1.4 ms), and blocks that readers fetched one by one would cut a fill into small pieces."""
-
 
 class Fetcher(Carrier):
     """Brings blocks into memory. Its flights run in *nursery*; used from one thread."""
@@ -66,15 +63,15 @@ class Fetcher(Carrier):
         layout: Layout,
         store: ObjectStore,
         key_of: Callable[[ObjectRecord], str],
-        memory: MemoryCache,
         cache: TieredCache,
+        block_map: BlockMap,
         budget: Budget,
         timeout_s: float,
         on_defect: Callable[[BaseException, str], object],
         is_dense: Callable[[ObjectRecord, int], bool],
         on_landed: Callable[[Flight], None],
     ) -> None:
-        super().__init__(layout=layout, store=store, key_of=key_of, memory=memory, cache=cache, budget=budget)
+        super().__init__(layout=layout, store=store, key_of=key_of, cache=cache, block_map=block_map, budget=budget)
         self._timeout_s = timeout_s
         self._on_defect = on_defect
         self._is_dense = is_dense
@@ -83,13 +80,12 @@ class Fetcher(Carrier):
         self._failures = Failures()
         self.last_error: GridfsError | None = None
         """Of the flight that failed last, whoever wanted it."""
-        self.flights: dict[tuple[str, int], Flight] = {}
         self.nursery: trio.Nursery | None = None
 
     @property
     def fetched_bytes(self) -> int:
         """By all priorities, since the start."""
-        return sum(self.counts[f"fetched_{kind.name.lower()}_bytes"] for kind in Priority)
+        return self.counts.fetched_bytes.total()
 
     async def prepare(self) -> None:
         """Has the store connect before the first read, which will find whatever is wrong."""
@@ -101,47 +97,6 @@ class Fetcher(Carrier):
     def forget_error(self) -> None:
         """From here on *last_error* is about what comes."""
         self.last_error = None
-
-    def span(self, obj: ObjectRecord, run: Run) -> Span:
-        return Span(obj.identity, obj.size_bytes, self._block_size_bytes, run.first, run.stop)
-
-    def known(self, obj: ObjectRecord, block: int) -> bool:
-        """Whether a block is in memory or on its way."""
-        key = (obj.identity, block)
-        return key in self._memory.blocks or key in self.flights
-
-    def absent(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
-        """What of *run* is neither in memory nor on its way nor, as far as is known, on disk; small gaps are closed."""
-        held: Run | None = None
-        for cut, is_on_disk in self._lacking_cuts(obj, run):
-            if is_on_disk:
-                continue
-            if held is not None and cut.first - held.stop > GAP_BLOCKS:
-                yield held
-                held = None
-            held = cut if held is None else Run(held.first, cut.stop)
-        if held is not None:
-            yield held
-
-    def only_on_disk(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
-        """What of *run* is on disk, and neither in memory nor on its way."""
-        return (cut for cut, is_on_disk in self._lacking_cuts(obj, run) if is_on_disk)
-
-    def not_in_memory(self, obj: ObjectRecord, run: Run) -> Iterator[Run]:
-        """What of *run* is neither in memory nor on its way; what is on disk apart from what is not."""
-        return (cut for cut, _ in self._lacking_cuts(obj, run))
-
-    def takeable(self, obj: ObjectRecord, run: Run) -> Run | None:
-        """What of *run* a background flight may fetch now: from its first lacking block to one on its way."""
-        identity, first, stop = obj.identity, None, run.first
-        for block in range(run.first, run.stop):
-            if (identity, block) in self.flights:
-                if first is not None:
-                    break
-            elif (identity, block) not in self._memory.blocks:
-                first = block if first is None else first
-                stop = block + 1
-        return None if first is None else Run(first, stop)
 
     async def collect(self, obj: ObjectRecord, run: Run) -> list[Piece]:
         """Pieces that cover *run* in order, for a reader who waits. Raises GridfsError as the store or the checksums
@@ -168,12 +123,10 @@ class Fetcher(Carrier):
                 pieces.append(Piece.of(flight.part, Run(part_run.first, ready)))
             if ready >= part_run.stop:
                 continue
-            if (
-                flight.error is not None
-                and flight.priority is Priority.FOREGROUND
-                and part_run.first < flight.asked.stop
-            ):
+            was_asked_for = flight.priority is Priority.FOREGROUND and part_run.first < flight.asked.stop
+            if flight.error is not None and was_asked_for:
                 raise again(flight.error)
+            # The pilot was cancelled, or would have brought this unasked: now somebody asks.
             pieces.extend(await self._collect(obj, Run(max(ready, part_run.first), part_run.stop), until_s))
         return pieces
 
@@ -203,7 +156,7 @@ class Fetcher(Carrier):
         joined: list[Joined] = []
         found = [
             (part_run, Piece.of(source, part_run) if isinstance(source, Part) else source)
-            for part_run, source in self.survey(obj, run)
+            for part_run, source in self._block_map.survey(obj, run)
         ]  # before a flight is started, which may evict what was found
         try:
             for part_run, source in found:
@@ -213,7 +166,8 @@ class Fetcher(Carrier):
                     joined.append((part_run, source))
                 else:
                     self._failures.raise_if_any(obj.identity, part_run)
-                    joined.extend((cut, self._start_wide(obj, cut, there)) for cut, there in self._cuts(obj, part_run))
+                    cuts = self._block_map.cuts(obj, part_run)
+                    joined.extend((cut, self._start_wide(obj, cut, there)) for cut, there in cuts)
         except BaseException:
             for flight in without_pilot(joined):
                 self._land(flight)
@@ -247,9 +201,9 @@ class Fetcher(Carrier):
             return self._start(obj, run, is_on_disk=is_on_disk)
         per_part = max(1, PART_SIZE_BYTES // self._block_size_bytes)
         end = min((run.first // per_part + 1) * per_part, obj.block_count(self._block_size_bytes))
-        whole = next(lacking(Run(run.first, end), lambda block: self.known(obj, block)), run)
-        wide, is_on_disk = next(iter(self._cuts(obj, whole)), (run, is_on_disk))
-        size_bytes = area_bytes(self.span(obj, wide).size_bytes)
+        whole = next(self._block_map.lacking(obj, Run(run.first, end)), run)
+        wide, is_on_disk = next(self._block_map.cuts(obj, whole), (run, is_on_disk))
+        size_bytes = area_bytes(self._block_map.span(obj, wide).size_bytes)
         if (
             wide.stop > run.stop
             and (not is_on_disk or self._budget.has_room(size_bytes))
@@ -257,38 +211,6 @@ class Fetcher(Carrier):
         ):
             return self._start(obj, wide, asked=run, reserved=True, is_on_disk=is_on_disk)
         return self._start(obj, run, is_on_disk=is_on_disk)
-
-    def survey(self, obj: ObjectRecord, run: Run) -> Iterator[tuple[Run, Part | Flight | None]]:
-        """Cuts *run* by where its blocks are: a part in memory, a flight, or nowhere."""
-        identity = obj.identity
-        first = run.first
-        current: Part | Flight | None = None
-        for block in range(run.first, run.stop):
-            key = (identity, block)
-            source: Part | Flight | None = self._memory.blocks.get(key) or self.flights.get(key)
-            if block > first and source is not current:
-                yield Run(first, block), current
-                first = block
-            current = source
-        if run.stop > first:
-            yield Run(first, run.stop), current
-
-    def _lacking_cuts(self, obj: ObjectRecord, run: Run) -> Iterator[tuple[Run, bool]]:
-        """As `_cuts`, of what of *run* is neither in memory nor on its way."""
-        for gap in lacking(run, lambda block: self.known(obj, block)):
-            yield from self._cuts(obj, gap)
-
-    def _cuts(self, obj: ObjectRecord, run: Run) -> Iterator[tuple[Run, bool]]:
-        """Parts of a lacking run, those that the disk tier has apart from those that it has not; whether it has it."""
-        for part in parts_of(run, self._block_size_bytes):
-            first = part.first
-            while first < part.stop:
-                there = self._cache.present(self.span(obj, Run(first, part.stop)))
-                stop = first + (there or 1)
-                while not there and stop < part.stop and not self._cache.present(self.span(obj, Run(stop, stop + 1))):
-                    stop += 1
-                yield Run(first, stop), bool(there)
-                first = stop
 
     def _start(
         self,
@@ -300,10 +222,9 @@ class Fetcher(Carrier):
         reserved: bool = False,
         is_on_disk: bool = False,
     ) -> Flight:
-        flight = Flight(obj, run, self.span(obj, run), priority, asked or run)
+        flight = Flight(obj, run, self._block_map.span(obj, run), priority, asked or run)
         flight.is_reserved = reserved
-        for block in range(run.first, run.stop):
-            self.flights[obj.identity, block] = flight
+        self._block_map.add_flight(flight)
         if priority is Priority.FOREGROUND and not is_on_disk and self._foreground.is_free:
             flight.is_reserved = reserved or self._budget.reserve_nowait(area_bytes(flight.span.size_bytes))
             if flight.is_reserved:
@@ -349,8 +270,7 @@ class Fetcher(Carrier):
 
     def _land(self, flight: Flight) -> None:
         """The flight is over: its blocks are findable, or may be asked for again."""
-        for block in range(flight.run.first, flight.run.stop):
-            self.flights.pop((flight.obj.identity, block), None)
+        self._block_map.remove_flight(flight)
         if flight.part is not None:
             self._memory.unpin(flight.part)
             if flight.priority is Priority.WARM and not (flight.part.is_queued or flight.part.on_disk):
@@ -358,7 +278,7 @@ class Fetcher(Carrier):
         elif flight.is_reserved:
             self._budget.release(area_bytes(flight.span.size_bytes))
         if flight.error is not None:
-            self.counts[f"failed_{flight.priority.name.lower()}"] += 1
+            self.counts.failed[flight.priority] += 1
             self.last_error = flight.error
             if flight.priority is Priority.FOREGROUND:
                 self._failures.remember(flight)

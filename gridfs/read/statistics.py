@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from gridfs.cache.base import DiskStatistics
+from gridfs.read.prefetch import Priority
+
+
+@dataclass(slots=True)
+class FlightCounts:
+    """What flights did since the start, by their priority."""
+
+    gets: Counter[Priority] = field(default_factory=Counter)
+    """Those that the store answered whole."""
+    fetched_bytes: Counter[Priority] = field(default_factory=Counter)
+    """Of these GETs."""
+    failed: Counter[Priority] = field(default_factory=Counter)
+    """From wherever their bytes should have come."""
+    mismatches: int = 0
+    """Blocks from the store that differed from their checksum, and were fetched again."""
 
 
 @dataclass(frozen=True, slots=True)

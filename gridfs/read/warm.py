@@ -134,9 +134,9 @@ class Warmer:
         async def fetch(tape: Run, token: object) -> None:
             nonlocal behind_bytes, is_in_vain
             try:
-                failed, fetched_bytes = fetcher.counts["failed_warm"], fetcher.fetched_bytes
+                failed, fetched_bytes = fetcher.counts.failed[Priority.WARM], fetcher.fetched_bytes
                 await self._background.finish(Want(tape, Priority.WARM, PART_SIZE_BYTES))
-                nothing_came = fetcher.counts["failed_warm"] > failed and fetcher.fetched_bytes == fetched_bytes
+                nothing_came = fetcher.counts.failed[Priority.WARM] > failed and fetcher.fetched_bytes == fetched_bytes
                 if nothing_came and _is_of_store(fetcher.last_error):
                     is_in_vain = True
                     return

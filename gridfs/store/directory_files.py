@@ -63,6 +63,7 @@ def map_os_error(url: str) -> Iterator[None]:
 
 
 def open_object(path: Path, key: str, if_match: str | None) -> int:
+    """A descriptor of the object, which the caller closes. Raises ObjectMissing, ObjectChanged, OSError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -82,7 +83,10 @@ def open_object(path: Path, key: str, if_match: str | None) -> int:
 def read_object(
     path: Path, key: str, byte_range: ByteRange | None, if_match: str | None, into: memoryview | None
 ) -> memoryview:
-    """The bytes of *byte_range*, in *into* if it is given, which has room for exactly them."""
+    """*byte_range* of the object, or all of it; in *into*, if that is given and has room for exactly so much.
+
+    Raises what `open_object` and `read_exactly` raise.
+    """
     descriptor = open_object(path, key, if_match)
     try:
         return read_exactly(descriptor, key, byte_range or ByteRange(0, os.fstat(descriptor).st_size), into)
@@ -91,6 +95,7 @@ def read_object(
 
 
 def read_exactly(descriptor: int, key: str, byte_range: ByteRange, into: memoryview | None) -> memoryview:
+    """All bytes of *byte_range*. Raises StoreRefused when the object is shorter, OSError."""
     buffer = memoryview(bytearray(byte_range.size_bytes)) if into is None else into
     filled = 0
     while filled < buffer.nbytes:
@@ -102,6 +107,7 @@ def read_exactly(descriptor: int, key: str, byte_range: ByteRange, into: memoryv
 
 
 def head_object(path: Path, key: str) -> ObjectHead:
+    """What is known of the object. Raises ObjectMissing, OSError."""
     descriptor = open_object(path, key, None)
     try:
         return _head_of(os.fstat(descriptor), key)
@@ -119,7 +125,7 @@ def _etag(status: os.stat_result) -> str:
 
 
 def write_all(descriptor: int, data: Buffer) -> None:
-    """Writes *data* at the file's position, past the page cache what can be."""
+    """Writes *data* where the descriptor stands, past the page cache what can be."""
     view = memoryview(data).cast("B")
     view = view[_write_direct(descriptor, view) :]
     while view.nbytes:
@@ -147,7 +153,10 @@ def _write_direct(descriptor: int, view: memoryview) -> int:
 
 
 def scan(directory: Path, base: str) -> tuple[Sequence[ObjectHead], Sequence[str]]:
-    """The objects and the sub-directories of one directory; nothing when it is gone."""
+    """The objects and the sub-directories of one directory; nothing when it is gone.
+
+    *base* is what their keys begin with: empty for the store's root, where temporary files are left out.
+    """
     heads: list[ObjectHead] = []
     directories: list[str] = []
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
@@ -162,12 +171,13 @@ def scan(directory: Path, base: str) -> tuple[Sequence[ObjectHead], Sequence[str
 
 
 def directories_with_objects(directory: Path) -> Sequence[str]:
-    _, names = scan(directory, "x/")
+    """Names of the sub-directories that hold an object at any depth, sorted: empty ones are what a crash has left."""
+    _, names = scan(directory, "any/")
     return sorted(name for name in names if name != TEMPORARY and _holds_object(directory / name))
 
 
 def _holds_object(directory: Path) -> bool:
-    heads, names = scan(directory, "x/")
+    heads, names = scan(directory, "any/")
     return bool(heads) or any(_holds_object(directory / name) for name in names)
 
 
@@ -181,11 +191,13 @@ def sweep(directory: Path) -> None:
 
 
 def unlink_if_there(path: Path) -> None:
+    """Removes a file; not an error when there is none."""
     with suppress(FileNotFoundError):
         path.unlink()
 
 
 def sync_directory(directory: Path) -> None:
+    """Makes the names in *directory* durable."""
     with suppress(FileNotFoundError):  # pruned since: then its parent has changed, and is synced
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

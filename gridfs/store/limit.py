@@ -1,8 +1,21 @@
-"""A limit on how many do something at once, for those who do it thousands of times a second."""
+"""How many do something at once: a limit for those who do it thousands of times a second, and a store under one."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 import trio
+
+from gridfs.model import ByteRange
+from gridfs.store.base import ObjectStore
+from gridfs.store.wrap import Operation, WrappedStore
+
+_T = TypeVar("_T")
+
+REQUESTS_AT_ONCE = 128
+"""In all classes together: more connections from one process gain nothing on two cores, and servers begin to say 503.
+What waits for what is decided above, in read/fetch.py, whose own limits leave room here for a reader that waits."""
 
 
 class Limit:
@@ -27,3 +40,18 @@ class Limit:
 
     async def __aexit__(self, *_: object) -> None:
         self._free.release()
+
+
+class LimitedStore(WrappedStore):
+    """An ObjectStore with at most *limit* calls of *inner* under way."""
+
+    def __init__(self, inner: ObjectStore, limit: int = REQUESTS_AT_ONCE) -> None:
+        super().__init__(inner)
+        self._limit = Limit(limit)
+
+    def begin_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> bool:
+        return self._limit.is_free and self._inner.begin_range(key, byte_range, if_match=if_match)
+
+    async def _around(self, operation: Operation, call: Callable[[], Awaitable[_T]]) -> _T:
+        async with self._limit:
+            return await call()

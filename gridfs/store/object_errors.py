@@ -1,7 +1,6 @@
 """What an answer of an S3 server means: from its status and error code to the classes of `gridfs.errors`.
 
-All clients come here: obstore (whose exceptions carry status and code only in their text), the short way of reads
-(status and body) and aiobotocore.
+All clients come here: obstore (objects_client.py), the short way of reads (objects.py) and aiobotocore (s3.py).
 """
 
 from __future__ import annotations
@@ -21,12 +20,8 @@ from gridfs.errors import (
     StoreUnreachable,
 )
 
-_STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,400})</Message>")
-
-_NOBODY_THERE = {"ConnectionRefused": "the connection was refused", "dns error": "its host name is not known"}
-"""What the debug dump of an obstore exception has, and what it means."""
 
 _WRONG_CREDENTIALS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
 _WRONG_REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
@@ -48,18 +43,6 @@ class Answer:
     def said(self) -> str:
         words = [str(self.status or ""), self.code or "", self.message]
         return " ".join(word for word in words if word)
-
-
-def parse_obstore(text: str) -> Answer:
-    """The answer inside the text of an obstore exception, without its debug dump."""
-    text, _, dump = text.partition("\n\nDebug source:")
-    status = _STATUS.search(text)
-    if status is None:
-        for mark, meaning in _NOBODY_THERE.items():
-            if mark in dump:
-                return Answer(None, None, meaning, nobody_there=True)
-        return Answer(None, None, text.rpartition(" - ")[2].strip())
-    return parse_refusal(int(status[1]), text)
 
 
 def parse_refusal(status: int, text: str) -> Answer:

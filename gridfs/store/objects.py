@@ -4,7 +4,8 @@ Reads take a shorter way where they can (wire.py), and come here when that has n
 range; a server that answers with the whole object, with fewer bytes or with another ETag is an error, never data. A
 stream is consumed by one worker thread, which hands each chunk to the trio thread and stays at most _CHUNKS_AHEAD
 chunks ahead of it. obstore's own retries are off (its defaults block for 180 s) but for the parts of multipart uploads,
-which nobody else can repeat; objects_client.py makes the clients, with their timeouts.
+which nobody else can repeat; objects_client.py makes the clients, with their timeouts, and knows what their exceptions
+mean.
 
 Its paths can hold no empty component, `.`, `..` or control character; a leading or trailing slash would be dropped
 silently, and another object read. Such keys are refused here before they reach it.
@@ -20,26 +21,24 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import trio
 
 from gridfs.errors import (
-    AccessDenied,
     CredentialsRefused,
     GridfsError,
     InvalidInput,
     ObjectChanged,
     ObjectExists,
-    StoreRefused,
     StoreUnavailable,
-    StoreUnreachable,
     Unsupported,
 )
 from gridfs.model import Buffer, ByteRange
 from gridfs.store.address import BucketAddress, is_addressable
 from gridfs.store.base import Deliver, ObjectHead, ignore, placing
 from gridfs.store.exchange import Broken, Refused, Unanswered
-from gridfs.store.object_errors import error_of, parse_obstore, parse_refusal
+from gridfs.store.object_errors import error_of, parse_refusal
 from gridfs.store.objects_client import (
-    PART_SIZE_BYTES,
     READ_THREADS,
+    UPLOAD_PART_SIZE_BYTES,
     Purpose,
+    error_of_obstore,
     get_part,
     make_client,
     parts_of_upload,
@@ -192,7 +191,7 @@ class BucketStore:
         await self._put(key, data, "create")
 
     async def put_stream(self, key: str, chunks: AsyncIterator[Buffer], *, size_hint_bytes: int = 0) -> int:
-        first, ended = await _take(chunks, PART_SIZE_BYTES)
+        first, ended = await _take(chunks, UPLOAD_PART_SIZE_BYTES)
         if ended:
             await self.put(key, first)
             return len(first)
@@ -304,31 +303,9 @@ class BucketStore:
             except (GridfsError, trio.Cancelled):
                 raise
             except Exception as error:
-                raise self._error(error, key) from error
+                raise error_of_obstore(error, self.address, where=self.url, key=key) from error
 
         return await trio.to_thread.run_sync(mapped, limiter=limiter, abandon_on_cancel=abandon)
-
-    def _error(self, error: Exception, key: str | None) -> Exception:
-        from obstore.exceptions import BaseError, UnauthenticatedError
-
-        if not isinstance(error, (BaseError, FileNotFoundError, TimeoutError, ConnectionError)):
-            return error  # of an iterator of ours
-        answer = parse_obstore(str(error))
-        if isinstance(error, UnauthenticatedError) and answer.status is None:
-            return AccessDenied(f"no credentials for {self.url}: {answer.message}", remedy="check --profile and AWS_*")
-        if "non-partial response" in answer.message:
-            return StoreRefused(f"{self.url}: the server answers a ranged GET with the whole object")
-        if "redirect" in answer.message:
-            return StoreRefused(
-                f"the bucket {self.address.bucket} is not in region {self.address.region}", remedy="name it by --region"
-            )
-        if answer.status is None:
-            kind = StoreUnreachable if answer.nobody_there else StoreUnavailable
-            return kind(
-                f"{self.url} can't be reached at {self.address.endpoint} ({answer.message})",
-                remedy="check the network and --endpoint-url",
-            )
-        return error_of(answer, where=self.url, key=key)
 
     def _client(self, purpose: Purpose) -> S3Store:
         """Clients are made at first use (5 ms, the first 20 ms): a process that only reads makes one."""

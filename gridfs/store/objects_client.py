@@ -1,18 +1,22 @@
-"""Makes the clients of a bucket, and asks for a part of an object.
+"""Makes the clients of a bucket, asks for a part of an object, and says what obstore's exceptions mean.
 
 A connection that delivers nothing for STALL_TIMEOUT_S fails: obstore's `read_timeout` is such a timer, and it also runs
 while a request waits for its answer, so uploads have clients of their own with a longer one. Retries are ours
 (store/retry.py), but for the parts of multipart uploads.
+
+The exceptions carry status and code of an answer only in their text, and why there was none only in a debug dump.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from gridfs.errors import ObjectChanged, StoreRefused
+from gridfs.errors import AccessDenied, ObjectChanged, StoreRefused, StoreUnavailable, StoreUnreachable
 from gridfs.model import ByteRange
 from gridfs.store.address import BucketAddress, StaticCredentials
+from gridfs.store.object_errors import Answer, error_of, parse_refusal
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
@@ -27,9 +31,9 @@ STALL_TIMEOUT_S = 5
 _WRITE_TIMEOUT_S = 60
 """Of a put: the server is silent until it has the whole body, 64 MiB at 1 MB/s."""
 READ_THREADS = 128
-"""And so connections that are kept: as many as the store's limit of requests (store/trace.py)."""
+"""And so connections that are kept: as many as the store's limit of requests (store/limit.py)."""
 
-PART_SIZE_BYTES = 8 << 20
+UPLOAD_PART_SIZE_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
 """With the part that is being filled 40 MiB an upload."""
 _MOST_PARTS = 10_000
@@ -37,14 +41,19 @@ _MOST_PARTS = 10_000
 _UPLOAD_BYTES = 160 << 20
 """In memory at most, up to an object of 780 GiB, whose parts of 80 MiB go one by one; above, two parts."""
 
+_STATUS = re.compile(r"non-2xx status code: (\d{3})")
+_NOBODY_THERE = {"ConnectionRefused": "the connection was refused", "dns error": "its host name is not known"}
+"""What the debug dump of an exception has, and what it means."""
+
 
 def parts_of_upload(size_hint_bytes: int) -> tuple[int, int]:
     """How large the parts of an object are, and how many are sent at once."""
-    size_bytes = max(PART_SIZE_BYTES, -(-size_hint_bytes // _MOST_PARTS))
+    size_bytes = max(UPLOAD_PART_SIZE_BYTES, -(-size_hint_bytes // _MOST_PARTS))
     return size_bytes, max(1, min(PARTS_AT_ONCE, _UPLOAD_BYTES // size_bytes - 1))
 
 
 def make_client(address: BucketAddress, purpose: Purpose) -> S3Store:
+    """A client of the bucket at *address*. Takes 5 ms, the first one 20 ms; makes no request."""
     from obstore.store import S3Store
 
     timeout_s = STALL_TIMEOUT_S if purpose == "read" else _WRITE_TIMEOUT_S
@@ -93,3 +102,42 @@ def get_part(client: S3Store, path: str, byte_range: ByteRange, if_match: str | 
     if result.range != tuple(byte_range):
         raise StoreRefused(f"{path}: bytes {result.range} came instead of {tuple(byte_range)}")
     return result
+
+
+def error_of_obstore(error: Exception, address: BucketAddress, *, where: str, key: str | None) -> Exception:
+    """The GridfsError for *error*, which obstore raised when it was asked for *key* of the bucket or store *where*.
+
+    What is no exception of obstore's is given back: an iterator of ours that it reads may raise anything.
+    """
+    from obstore.exceptions import BaseError, UnauthenticatedError
+
+    if not isinstance(error, (BaseError, FileNotFoundError, TimeoutError, ConnectionError)):
+        return error
+    answer = _parse(str(error))
+    if isinstance(error, UnauthenticatedError) and answer.status is None:
+        return AccessDenied(f"no credentials for {where}: {answer.message}", remedy="check --profile and AWS_*")
+    if "non-partial response" in answer.message:
+        return StoreRefused(f"{where}: the server answers a ranged GET with the whole object")
+    if "redirect" in answer.message:
+        return StoreRefused(
+            f"the bucket {address.bucket} is not in region {address.region}", remedy="name it by --region"
+        )
+    if answer.status is None:
+        kind = StoreUnreachable if answer.nobody_there else StoreUnavailable
+        return kind(
+            f"{where} can't be reached at {address.endpoint} ({answer.message})",
+            remedy="check the network and --endpoint-url",
+        )
+    return error_of(answer, where=where, key=key)
+
+
+def _parse(text: str) -> Answer:
+    """The answer inside the text of an exception, without its debug dump."""
+    text, _, dump = text.partition("\n\nDebug source:")
+    status = _STATUS.search(text)
+    if status is None:
+        for mark, meaning in _NOBODY_THERE.items():
+            if mark in dump:
+                return Answer(None, None, meaning, nobody_there=True)
+        return Answer(None, None, text.rpartition(" - ")[2].strip())
+    return parse_refusal(int(status[1]), text)

@@ -8,6 +8,7 @@ imported only then.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -15,10 +16,11 @@ from urllib.parse import unquote, urlsplit
 
 from gridfs.config import AwsEnvironment, StoreSettings
 from gridfs.errors import InvalidInput, Unsupported
-from gridfs.store.address import BucketAddress, StaticCredentials
+from gridfs.store.address import BucketAddress, ProvidedCredentials, StaticCredentials
 from gridfs.store.base import ObjectStore
+from gridfs.store.limit import LimitedStore
 from gridfs.store.retry import RetryingStore, RetryPolicy, persist
-from gridfs.store.trace import LimitedStore, StoreStatistics, TracedStore
+from gridfs.store.trace import StoreStatistics, TracedStore
 
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")  # also those of Ceph and of AWS before 2018
 
@@ -114,7 +116,7 @@ async def bucket_address(bucket: str, settings: StoreSettings, aws: AwsEnvironme
     endpoint_url = settings.endpoint_url or aws.endpoint_url
     region = settings.region or aws.region
     static = aws.access_key_id and aws.secret_access_key and settings.profile is None
-    credentials = None
+    credentials: StaticCredentials | Callable[[], ProvidedCredentials] | None = None
     if settings.sign and static:
         credentials = StaticCredentials(aws.access_key_id or "", aws.secret_access_key or "", aws.session_token)
     if (settings.sign and not static) or (region is None and endpoint_url is None):
@@ -125,10 +127,12 @@ async def bucket_address(bucket: str, settings: StoreSettings, aws: AwsEnvironme
         if region is None and endpoint_url is None:
             region = await persist(lambda: session.bucket_region(bucket), RetryPolicy(), Random())
         if settings.sign and not static:
-            provider = await session.credential_provider()
-            return BucketAddress(
-                bucket, region or "us-east-1", endpoint_url, provider, settings.requester_pays, not aws.has_proxy
-            )
+            credentials = await session.credential_provider()
     return BucketAddress(
-        bucket, region or "us-east-1", endpoint_url, credentials, settings.requester_pays, not aws.has_proxy
+        bucket,
+        region or "us-east-1",
+        endpoint_url,
+        credentials,
+        requester_pays=settings.requester_pays,
+        is_direct=not aws.has_proxy,
     )

@@ -1,4 +1,4 @@
-"""Limits how many requests run at once, and counts what a store does: requests, bytes, seconds and failures."""
+"""Counts what a store does: requests, bytes, seconds and failures."""
 
 from __future__ import annotations
 
@@ -11,32 +11,11 @@ from typing import TypeVar
 import trio
 
 from gridfs.errors import GridfsError
-from gridfs.model import ByteRange
 from gridfs.store.base import ObjectStore
-from gridfs.store.limit import Limit
 from gridfs.store.wrap import Operation, WrappedStore
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
-
-REQUESTS_AT_ONCE = 128
-"""In all classes together: more connections from one process gain nothing on two cores, and servers begin to say 503.
-What waits for what is decided above, in read/fetch, whose own limits leave room here for a reader that waits."""
-
-
-class LimitedStore(WrappedStore):
-    """An ObjectStore with at most *limit* calls of *inner* under way."""
-
-    def __init__(self, inner: ObjectStore, limit: int = REQUESTS_AT_ONCE) -> None:
-        super().__init__(inner)
-        self._limit = Limit(limit)
-
-    def begin_range(self, key: str, byte_range: ByteRange, *, if_match: str | None = None) -> bool:
-        return self._limit.is_free and self._inner.begin_range(key, byte_range, if_match=if_match)
-
-    async def _around(self, operation: Operation, call: Callable[[], Awaitable[_T]]) -> _T:
-        async with self._limit:
-            return await call()
 
 
 @dataclass(slots=True)

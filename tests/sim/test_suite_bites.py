@@ -55,11 +55,8 @@ class Twice(Fetcher):
     """Forgets what is on its way."""
 
     def _start(self, obj: ObjectRecord, run: Run, *arguments: object, **names: object) -> Flight:
-        self.flights.clear()
+        self._block_map.flights.clear()
         return super()._start(obj, run, *arguments, **names)  # type: ignore[arg-type]
-
-    def known(self, obj: ObjectRecord, block: int) -> bool:
-        return False
 
 
 class Leaking(Fetcher):

@@ -41,7 +41,7 @@ class Subject:
 
     def nothing_is_under_way(self) -> bool:
         statistics = self.reader.statistics()
-        return not statistics.memory_in_flight_bytes and not self.reader._fetcher.flights
+        return not statistics.memory_in_flight_bytes and not self.reader._block_map.flights
 
 
 @asynccontextmanager

@@ -81,8 +81,6 @@ PURE = (
     "gridfs/manifest/*.py",
     "gridfs/read/plan.py",
     "gridfs/read/prefetch.py",
-    "gridfs/read/window*.py",
-    "gridfs/read/fill*.py",
     "gridfs/create/pack.py",
     "gridfs/cache/memory.py",
 )

@@ -10,9 +10,10 @@ import trio
 
 from gridfs.errors import AccessDenied, ObjectExists, ObjectMissing, StoreUnavailable, StoreUnreachable
 from gridfs.model import ByteRange, WholeObject
+from gridfs.store.limit import LimitedStore
 from gridfs.store.retry import RetryingStore, RetryPolicy, pauses, persist
 from gridfs.store.simulated import Fault, Network, SimulatedStore
-from gridfs.store.trace import LimitedStore, StoreStatistics, TracedStore
+from gridfs.store.trace import StoreStatistics, TracedStore
 from tests.support.data import ramp
 from tests.support.on_trio import on_mock_clock
 
