@@ -19,6 +19,9 @@ from gridfs.mount.mounts import current
 from gridfs.mount.registry import EMPTY, Owner, Registry, key_of
 from gridfs.mount.spec import MountRecord, MountSpec
 
+KILLED_S = 1.0
+"""A process that was killed has let go of everything within this, unless the machine is in trouble."""
+
 
 def owner() -> Owner:
     """Whose daemon this process would start."""
@@ -112,11 +115,17 @@ def start(registry: Registry, spec: MountSpec, locks: Sequence[int] = ()) -> Mou
 def share(registry: Registry, record: MountRecord, target: Path, options: MountOptions) -> bool:
     """Shows a living daemon's file system at *target* too, for good. For one who may mount.
 
-    False when the daemon is about to leave.
+    False when the daemon is about to leave, or has just been killed. Raises StoreUnavailable when it does not answer.
     """
     directory = registry.directory_of(record.mount_id)
-    if control.ask(directory, "keep")["released"]:
-        return False
+    try:
+        if control.ask(directory, "keep")["released"]:
+            return False
+    except StoreUnavailable:
+        # The kernel closes a killed daemon's socket before it frees its lock, by which it counted as alive.
+        if registry.wait_for_end(record.mount_id, KILLED_S):
+            return False
+        raise
     shown = record.uses_in(current())
     try:
         if shown:

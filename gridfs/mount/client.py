@@ -209,8 +209,7 @@ def _end(registry: Registry, record: MountRecord, timeout_s: float) -> None:
             control.ask(registry.directory_of(record.mount_id), "release")
     except StoreUnavailable:
         pass  # it ends faster than it answers; or it is silent, which has taken the time, and `grid status` shows it
-    while not registry.has_ended(record.mount_id) and time.monotonic() < deadline:
-        time.sleep(0.01)  # flock can't be waited for with a timeout
+    registry.wait_for_end(record.mount_id, deadline - time.monotonic())
 
 
 def status(paths: Paths) -> list[MountStatus]:

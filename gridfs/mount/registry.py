@@ -23,6 +23,7 @@ import hashlib
 import json
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -129,6 +130,13 @@ class Registry:
         """Whether a daemon that was alive is gone: its directory is, or after a crash its lock is free."""
         directory = self._directory / mount_id
         return not directory.exists() or ((directory / ALIVE).exists() and not self.is_alive(mount_id))
+
+    def wait_for_end(self, mount_id: str, timeout_s: float) -> bool:
+        """Whether the daemon has ended, at the latest when *timeout_s* are over."""
+        deadline = time.monotonic() + timeout_s
+        while not (ended := self.has_ended(mount_id)) and time.monotonic() < deadline:
+            time.sleep(0.01)  # flock can't be waited for with a timeout
+        return ended
 
     def record(self, mount_id: str) -> MountRecord | None:
         """What the daemon said of itself; None before it is ready, or when a crash left half of it."""

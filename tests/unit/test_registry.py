@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from gridfs.config import CacheSettings, MountOptions, StoreSettings
-from gridfs.errors import AccessDenied
+from gridfs.errors import AccessDenied, StoreUnavailable
 from gridfs.model import Mode, Version
-from gridfs.mount import registry
+from gridfs.mount import attach, registry
 from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mounts import Mounted
 from gridfs.mount.registry import Owner, Registry, key_of
@@ -203,3 +205,37 @@ def test_a_pipe_or_a_link_of_someone_else_is_not_waited_for(found: Registry, nam
     assert found.record(pipe.name) is None
     assert found.record(link.name) is None
     assert not found.living()
+
+
+def alive(directory: Path) -> int:
+    """A descriptor that holds the lock of the living, as a daemon does."""
+    descriptor = os.open(directory / registry.ALIVE, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def test_a_daemon_that_is_killed_while_it_is_asked_is_not_shared(
+    found: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = new_mount(found)
+    descriptor = alive(directory)
+
+    def refuse(asked: Path, word: str) -> NoReturn:
+        os.close(descriptor)  # the kernel frees the lock after the socket
+        raise StoreUnavailable("the daemon does not answer: Connection refused")
+
+    monkeypatch.setattr(attach.control, "ask", refuse)
+    assert not attach.share(found, record_of(directory), tmp_path / "target", MountOptions())
+
+
+def test_a_daemon_that_lives_and_does_not_answer_is_told_of(
+    found: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attach, "KILLED_S", 0.0)
+    directory = new_mount(found)
+    descriptor = alive(directory)
+    try:
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            attach.share(found, record_of(directory), tmp_path / "target", MountOptions())
+    finally:
+        os.close(descriptor)
