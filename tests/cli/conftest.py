@@ -74,8 +74,12 @@ def grid(private_dirs: Paths) -> Grid:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A small folder named `Cats and Dogs`: 3 files, 2 directories, 70,000 bytes."""
-    root = tmp_path / "Cats and Dogs"
+    return small_folder(tmp_path)
+
+
+def small_folder(parent: Path) -> Path:
+    """Makes a small folder named `Cats and Dogs` in *parent*: 3 files, 2 directories, 70,000 bytes."""
+    root = parent / "Cats and Dogs"
     (root / "cats").mkdir(parents=True)
     (root / "cats" / "1.jpg").write_bytes(ramp(50_000))
     (root / "cats" / "2.jpg").write_bytes(ramp(20_000, 7))

@@ -95,12 +95,21 @@ def test_a_plot_that_can_not_be_written(grid: Grid, files: Path) -> None:
     grid("bench", files, "--plot", "/nowhere/plot.svg").failed(2, "/nowhere")
 
 
+SOME = ("c2", "g", "h", "k")
+"""Small files, a large one and names, by way of mounts, bare clients and the proxy that counts."""
+ALL = ("a", "b", "c", "c2", "d", "d2", "e", "f", "g", "h", "i", "j", "k", "m")
+
+
 @pytest.mark.timeout_s(900)
-def test_the_benchmarks_work(private_dirs: Paths, tmp_path: Path) -> None:
-    """Every workload over little data: gridfs does them all, a missing rival is said to be."""
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [pytest.param("c2,g,h", SOME, id="some"), pytest.param("", ALL, id="all", marks=pytest.mark.long)],
+)
+def test_the_benchmarks_work(private_dirs: Paths, tmp_path: Path, only: str, expected: tuple[str, ...]) -> None:
+    """Workloads over little data: gridfs does them all, a missing rival is said to be."""
     place, out = tmp_path / "bench", tmp_path / "results"
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "--dir", place, "--out", out],
+        [sys.executable, "-m", "benchmarks", "--quick", "--only", only, "--dir", place, "--out", out],
         cwd=ROOT,
         env=os.environ,
         stdin=subprocess.DEVNULL,
@@ -112,7 +121,7 @@ def test_the_benchmarks_work(private_dirs: Paths, tmp_path: Path) -> None:
     found: list[dict[str, Any]] = [json.loads(path.read_text()) for path in out.iterdir()]
     figures = [row for one in found for row in one["figures"]]
     measured = {row["workload"] for row in figures if row["subject"].startswith("gridfs")}
-    assert measured >= {"a", "b", "c", "c2", "d", "d2", "e", "f", "g", "h", "i", "j", "k", "m"}
+    assert measured >= set(expected)
     wrong = [row for one in found for row in one["failures"] if "is not installed" not in row["message"]]
     assert wrong == []
     assert list(place.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,15 +12,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import files_below
+from gridfs.config import Paths
+from tests.cli.conftest import files_below, small_folder
 from tests.support.data import ramp
 
 
-@pytest.fixture
-def pets(grid, folder) -> str:
-    """The name of a datastore with two versions."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with two versions of a folder, made once; no test writes here."""
+    base = tmp_path_factory.mktemp("pets")
+    create = [sys.executable, "-m", "gridfs", "--store", base / "store", "datastore", "create", small_folder(base)]
+    environment = os.environ | {f"XDG_{name}_HOME": str(base / name) for name in ("STATE", "CACHE", "CONFIG")}
     for _ in range(2):
-        grid("datastore", "create", folder, "--name", "pets").succeeded()
+        subprocess.run([*create, "--name", "pets"], check=True, env=environment)
+    return base / "store"
+
+
+@pytest.fixture
+def pets(made: Path, private_dirs: Paths) -> str:
+    """The name of a datastore with two versions; a copy of the store is this test's."""
+    shutil.copytree(made, private_dirs.data / "store")
     return "pets"
 
 

@@ -12,6 +12,7 @@ import pytest
 import trio
 import xxhash
 
+from gridfs.cache import write_queue
 from gridfs.cache.base import BlockCache, Span
 from gridfs.cache.disk import DiskCache
 from gridfs.cache.memory import MemoryCache, Part
@@ -36,8 +37,9 @@ def _tiered(directory: Path) -> BlockCache:
 
 
 @pytest.fixture(params=[_disk, _tiered], ids=["disk", "tiered"])
-def open_cache(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+def open_cache(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     """Makes a cache; made again, it is another process' cache of the same directory."""
+    monkeypatch.setattr(write_queue, "GATHER_S", 0)  # each part is waited for
     return lambda: request.param(tmp_path / "cache")
 
 

@@ -204,6 +204,21 @@ def test_sigterm_unmounts_cleanly(staged: Stage, version: Version, tmp_path: Pat
     assert staged.statuses() == []
 
 
+IMPATIENT = """
+import sys
+from gridfs.mount import daemon
+daemon.STOP_GRACE_S = daemon.LOOK_EVERY_S = 0.2
+sys.exit(daemon.main())
+"""
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemons that are started do after a moment what they do after seconds."""
+    monkeypatch.setattr(launch, "command", lambda: [sys.executable, "-c", IMPATIENT])
+
+
+@pytest.mark.usefixtures("impatient")
 def test_sigterm_ends_a_daemon_whose_mount_is_held_by_someone_silent(
     staged: Stage, version: Version, tmp_path: Path
 ) -> None:
@@ -219,6 +234,7 @@ def test_sigterm_ends_a_daemon_whose_mount_is_held_by_someone_silent(
     assert staged.statuses() == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_umount_by_hand_ends_the_daemon(staged: Stage, version: Version, tmp_path: Path) -> None:
     mount = staged.mount(version, tmp_path / "mount")
     pid = staged.record().pid

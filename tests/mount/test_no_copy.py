@@ -20,7 +20,7 @@ from tests.support.data import ramp
 from tests.support.s3 import S3Server
 from tests.support.stub_s3 import LAST_MODIFIED, Asked, Reply, error, part_of, stub_s3
 
-LARGE = 40 << 20
+LARGE = 20 << 20
 """More than what is fetched ahead of a first read."""
 SERVERS = ["s3_moto", pytest.param("s3_ceph", marks=pytest.mark.ceph)]
 

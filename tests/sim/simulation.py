@@ -111,6 +111,8 @@ class DiskInMemory:
         self._flip_rate = flip_rate
         self._random = Random(seed)
         self._queue: list[tuple[Span, Part, Sequence[int], Callable[[], None]]] = []
+        self._parked = trio.lowlevel.ParkingLot()
+        """The writer while the queue is empty: one that looked every 10 ms took nine tenths of a simulation's time."""
 
     def present(self, span: Span) -> int:
         there = 0
@@ -148,6 +150,7 @@ class DiskInMemory:
         if self._random.random() < 0.2:
             return False
         self._queue.append((span, part, checksums, on_written))
+        self._parked.unpark_all()
         return True
 
     def limit_queue(self, size_bytes: int) -> None:
@@ -175,6 +178,8 @@ class DiskInMemory:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
         while True:
+            while not self._queue:
+                await self._parked.park()
             await trio.sleep(0.01)
             queue, self._queue = self._queue, []
             for span, part, checksums, on_written in queue:

@@ -126,10 +126,11 @@ def _processes() -> Iterable[Process]:
         if not name.isdigit() or int(name) == os.getpid():
             continue
         try:
-            environment = Path("/proc", name, "environ").read_bytes()
+            with open(f"/proc/{name}/environ", "rb", buffering=0) as file:  # of each process, twice in each test
+                environment = file.readall()
         except OSError:  # ended meanwhile, or another user's: those of ours that changed user are looked after by root
             continue
-        if mark in environment.split(b"\0"):
+        if mark in environment and mark in environment.split(b"\0"):
             process = _identity(int(name))
             if process is not None:
                 yield process

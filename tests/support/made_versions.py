@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from xxhash import xxh3_64
 
@@ -67,8 +68,7 @@ async def make_version(
         files += 1
         nodes.append(Node(path, Kind.FILE, len(data), len(packs), len(packs[-1]), None, mode, MTIME_NS, digest))
         packs[-1] += data + GAP
-    sqlite_file = scratch / f"{hashlib.md5(repr(sorted(tree.items())).encode()).hexdigest()}.{name}"
-    sqlite_file.unlink(missing_ok=True)
+    sqlite_file = scratch / f"{uuid4().hex}.{name}"
     with ManifestWriter(sqlite_file, settings(block_size_bytes=block_size_bytes)) as writer:
         for number, pack in enumerate(packs, 1):
             identity = hashlib.md5(bytes(pack)).hexdigest()

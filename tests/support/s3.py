@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -46,21 +47,27 @@ class S3Server:
 
     def client(self) -> Any:
         """A boto3 client, to prepare and check buckets without the code under test."""
-        import boto3
-
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            region_name=self.region,
-        )
+        return _client(self.endpoint_url, self.access_key, self.secret_key, self.region)
 
     def with_new_bucket(self) -> S3Server:
         """The same server and a fresh bucket of it."""
         bucket = f"gridfs-{uuid4().hex[:16]}"
         self.client().create_bucket(Bucket=bucket)
         return replace(self, bucket=bucket)
+
+
+@cache
+def _client(endpoint_url: str, access_key: str, secret_key: str, region: str) -> Any:
+    """One for all tests of a server: making it takes longer than most of what it is asked for."""
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint_url,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        region_name=region,
+    )
 
 
 def free_ports(count: int) -> int:

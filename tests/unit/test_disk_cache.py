@@ -389,7 +389,8 @@ async def test_a_full_queue_drops_and_never_blocks(tmp_path: Path) -> None:
 
 
 @on_trio
-async def test_the_cache_stays_within_its_limit(tmp_path: Path) -> None:
+async def test_the_cache_stays_within_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_queue, "GATHER_S", 0)  # each part is waited for
     cache = DiskCache(CacheSettings(tmp_path / "cache", max_size_bytes=2 * MIB))
     async with running(cache):
         for number in range(20):
