@@ -38,6 +38,10 @@ from gridfs.names import parse_spec
 END_TIMEOUT_S = 10.0
 """An unmount waits this long for the daemon to end; one that a run still holds ends with the run."""
 
+SWEEP_PATIENCE_S = 1.0
+"""Others that start mounts keep an unmount from removing the directory that was made for it: usually this long at most.
+"""
+
 LAZY_END_TIMEOUT_S = 1.0
 """Long enough for a daemon that nobody holds; with --lazy somebody usually does."""
 
@@ -148,7 +152,7 @@ def unmount(what: str, paths: Paths, *, lazy: bool = False) -> list[Path]:
         _hide(target, lazy=lazy)
         if of is not None and not _paths_of(of):
             _end(registry, of, LAZY_END_TIMEOUT_S if lazy else END_TIMEOUT_S)
-    leftovers_of(paths.runtime).sweep()
+    leftovers_of(paths.runtime).sweep(SWEEP_PATIENCE_S)
     return targets
 
 

@@ -7,7 +7,8 @@ of all processes for one that still uses the path. What is locked is the root di
 the path: whoever can take the path away sees that, whatever their user or runtime directory.
 
 A mount may hold the lock for minutes, while its store is slow. Runs and other mounts share it, and a janitor has time;
-whoever else would remove something does not wait: the daemon whose start has failed, for one, is itself waited for.
+an unmount waits a moment, and whoever else would remove something not at all: the daemon whose start has failed, for
+one, is itself waited for.
 
     run:      lock shared; look; mkdir and write a record; enter the namespace and mount; exec (which drops the lock)
     mount:    lock shared; look; mkdir and write a record; start the daemon, which holds the lock too until it is ready
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,11 +81,12 @@ class Leftovers:
         finally:
             os._exit(0)
 
-    def sweep(self) -> None:
+    def sweep(self, patience_s: float = 0.0) -> None:
         """Removes what was made and no process has mounted any more, a run in its own namespace included.
 
-        Does not wait: what is in use, or perhaps about to be, stays for a later sweep.
+        What is in use, or after *patience_s* perhaps still about to be, stays for a later sweep.
         """
+        deadline = time.monotonic() + patience_s
         try:
             records = list(os.scandir(self._directory))
         except FileNotFoundError:
@@ -91,9 +94,15 @@ class Leftovers:
         for path in sorted((_recorded(record.path) for record in records), reverse=True):
             if not os.path.isabs(path):
                 continue  # its run was killed before it had written the path, or is about to write it
-            with _Locked([path], fcntl.LOCK_EX | fcntl.LOCK_NB) as locked:
-                if locked and next(users(path), None) is None:
-                    self._remove(path)
+            while not self._swept(path) and time.monotonic() < deadline:
+                time.sleep(0.01)  # flock can't be waited for with a timeout
+
+    def _swept(self, path: str) -> bool:
+        """Whether the lock was to be had; then *path* is gone, or in use."""
+        with _Locked([path], fcntl.LOCK_EX | fcntl.LOCK_NB) as locked:
+            if locked and next(users(path), None) is None:
+                self._remove(path)
+        return locked
 
     def remove(self, paths: list[str]) -> None:
         """Waits until no process has one of *paths* mounted, and removes them, children first."""

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from gridfs.config import Paths
-from gridfs.mount import runs
+from gridfs.mount import leftovers, runs
 from gridfs.mount.leftovers import Leftovers
 from gridfs.mount.view import LocalHost, Placement, ViewPlan
 
@@ -42,3 +42,24 @@ def test_a_record_that_its_run_could_not_finish_is_passed_over(private_dirs: Pat
     unfinished.touch()
     Leftovers(directory).sweep()
     assert unfinished.exists()
+
+
+def test_a_sweep_with_patience_waits_for_who_is_mounting(private_dirs: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = private_dirs.runtime / "place"
+    place.mkdir(parents=True)
+    made = Leftovers(private_dirs.runtime / "made")
+    made.note(str(place))
+    mounting = made.attaching([str(place)])
+    mounting.__enter__()
+    waits = list[float]()
+
+    def end_mounting(duration_s: float) -> None:
+        waits.append(duration_s)
+        mounting.__exit__()
+
+    monkeypatch.setattr(leftovers.time, "sleep", end_mounting)
+    made.sweep()
+    assert place.exists(), "a sweep without patience does not wait"
+    made.sweep(patience_s=60)
+    assert not place.exists()
+    assert len(waits) == 1
