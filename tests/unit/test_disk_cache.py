@@ -113,7 +113,7 @@ def test_a_segment_with_another_header_is_empty_and_begun_afresh(tmp_path: Path,
 
 def test_two_threads_that_begin_a_segment_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is foreign, so whoever begins empties it: the second one has to wait for the first."""
-    (tmp_path / "s").write_bytes(bytes(9000))
+    (tmp_path / "s").write_bytes(b"foreign" * 9000)
     segment, first, second = opened(tmp_path / "s", span(64, 65), create=True), span(64, 65), span(65, 67)
     other = threading.Thread(target=segment.write, args=(second, data_of(second), checksums_of(second)))
     write_data = Segment._write_data
@@ -128,6 +128,25 @@ def test_two_threads_that_begin_a_segment_lose_nothing(tmp_path: Path, monkeypat
     segment.write(first, data_of(first), checksums_of(first))
     other.join()
     segment.close()
+    assert read(tmp_path / "s", span(64, 67)) == data_of(span(64, 67))
+
+
+@pytest.mark.parametrize("step", ["_write_data", "_write_entries"])
+def test_two_daemons_that_begin_a_segment_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The second finds a file without a header, after each step of the first, which is not killed but slow."""
+    first, second = span(64, 65), span(65, 67)
+    act = getattr(Segment, step)
+
+    def act_and_be_overtaken(self: Segment, *arguments: object) -> None:
+        act(self, *arguments)
+        with monkeypatch.context() as plainly:
+            plainly.setattr(Segment, step, act)
+            written(tmp_path / "s", second)
+
+    monkeypatch.setattr(Segment, step, act_and_be_overtaken)
+    written(tmp_path / "s", first)
     assert read(tmp_path / "s", span(64, 67)) == data_of(span(64, 67))
 
 
