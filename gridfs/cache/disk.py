@@ -126,12 +126,12 @@ class DiskCache:
         if segment is None:
             return None
         read = partial(segment.read, span, checksums, nowait=False, area=area)
-        try:
-            with self._segments.using(segment):
+        with self._segments.using(segment):
+            try:
                 return self._used(segment, await trio.to_thread.run_sync(read, limiter=self._reader_threads))
-        except (OSError, Mismatch) as error:
-            self._failed_read(segment, error)
-            return None
+            except (OSError, Mismatch) as error:
+                self._failed_read(segment, error)
+                return None
 
     def keep(
         self, span: Span, part: Part, checksums: Sequence[int], on_written: Callable[[], None] = lambda: None

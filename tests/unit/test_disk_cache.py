@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
@@ -303,6 +304,36 @@ async def test_a_disk_that_fails_turns_the_tier_off(tmp_path: Path, monkeypatch:
         assert "the disk fails" in (cache.statistics().reason or "")
         assert not keep(cache, span(0, 4))
         assert cache.present(span(0, 4)) == 0
+
+
+@pytest.mark.logs_warnings
+@on_trio
+async def test_a_damaged_block_of_a_file_that_was_evicted_meanwhile_is_a_miss_and_no_failing_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader is the last who has the file open: it is closed when the block has been forgotten, and not before."""
+    cache, blocks = DiskCache(CacheSettings(tmp_path / "cache")), span(0, 4)
+    plain_read, replaced = Segment.read, threading.Event()
+
+    def read_late(self: Segment, *arguments: object, **options: object) -> memoryview | None:
+        replaced.wait(10)
+        raise Mismatch(2)
+
+    async with running(cache), trio.open_nursery() as nursery:
+        assert keep(cache, blocks)
+        await cache.drain()
+        monkeypatch.setattr(Segment, "read", read_late)
+        nursery.start_soon(cache.load, blocks, checksums_of(blocks))
+        await trio.testing.wait_all_tasks_blocked()
+        os.unlink(cache.directory / "1/01" / f"{IDENTITY}.0")
+        assert keep(cache, blocks)
+        await cache.drain()
+        replaced.set()
+        while not cache.statistics().mismatches:
+            await trio.testing.wait_all_tasks_blocked()
+        monkeypatch.setattr(Segment, "read", plain_read)
+        assert cache.statistics().active
+        assert bytes(await cache.load(blocks, checksums_of(blocks)) or b"") == data_of(blocks)
 
 
 @pytest.mark.logs_warnings
