@@ -225,6 +225,8 @@ class DiskCache:
     async def _write_batch(self, batch: Sequence[Write]) -> None:
         try:
             await self._write(batch)
+        except FileNotFoundError as error:  # directories are made when they lack: they go as fast as they come
+            logger.info("the disk cache in %s is just being removed: %s", self.directory, error)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 await self._give_way(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -451,6 +452,41 @@ async def test_the_cache_stays_within_its_limit(tmp_path: Path) -> None:
         assert cache.present(Span(f"{19:032x}", 4 * BLOCK, BLOCK, 0, 4)) == 4
         assert cache.present(Span(f"{0:032x}", 4 * BLOCK, BLOCK, 0, 4)) == 0
         assert cache.statistics().evicted_segments
+
+
+@on_trio
+async def test_a_cache_that_was_removed_as_a_whole_begins_anew(tmp_path: Path) -> None:
+    cache = DiskCache(CacheSettings(tmp_path / "cache", 4 * MIB))
+    async with running(cache):
+        for number in range(20):
+            if number == 10:
+                shutil.rmtree(tmp_path / "cache")
+            assert keep(cache, Span(f"{number:032x}", 4 * BLOCK, BLOCK, 0, 4))
+            await cache.drain()
+        assert cache.statistics().reason is None
+        assert cache.statistics().evicted_segments > 0
+        assert cache.present(Span(f"{19:032x}", 4 * BLOCK, BLOCK, 0, 4)) == 4
+
+
+@on_trio
+async def test_a_cache_that_is_just_being_removed_is_no_failing_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, blocks = DiskCache(CacheSettings(tmp_path / "cache")), span(0, 4)
+
+    def make_in_vain(path: str, mode: int, exist_ok: bool) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+
+    async with running(cache):
+        await cache.wait_until_measured()
+        with monkeypatch.context() as removing:
+            removing.setattr(os, "makedirs", make_in_vain)
+            assert keep(cache, blocks)
+            await cache.drain()
+        assert cache.present(blocks) == 0
+        assert keep(cache, blocks)
+        await cache.drain()
+        assert bytes(await cache.load(blocks, checksums_of(blocks)) or b"") == data_of(blocks)
 
 
 @on_trio
