@@ -50,6 +50,9 @@ TABLE_FRESH_S = 1.0
 TOUCH_EVERY_S = 10.0
 """Recency is recorded this exactly; finer would be a write to the inode for each read."""
 
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE})
+"""This process, or the machine, has too many open files at the moment: of the disk that says nothing."""
+
 LET_GO_EVERY_S = 30.0
 """How often the segments are closed that another daemon has evicted; until then they take their space."""
 
@@ -333,6 +336,9 @@ class DiskCache:
 
     def _turn_off(self, error: OSError) -> None:
         if self._off_reason is not None:
+            return
+        if error.errno in _PASSING:
+            logger.debug("the disk cache in %s goes unused for now: %s", self.directory, error)
             return
         self._queue.is_closed = True
         self._off_reason = f"the disk fails: {error}"

@@ -454,6 +454,33 @@ async def test_the_cache_stays_within_its_limit(tmp_path: Path) -> None:
         assert cache.statistics().evicted_segments
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+@on_trio
+async def test_too_many_open_files_are_no_failing_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Of this process or, at times, of the whole machine: what can't be opened is a miss, and later it can."""
+    blocks = span(0, 4)
+    written_by = DiskCache(CacheSettings(tmp_path / "cache"))
+    async with running(written_by):
+        assert keep(written_by, blocks)
+        await written_by.drain()
+    cache = DiskCache(CacheSettings(tmp_path / "cache"))
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    async with running(cache):
+        await cache.wait_until_measured()
+        with monkeypatch.context() as short:
+            short.setattr(Segment, "open", fail)
+            assert await cache.load(blocks, checksums_of(blocks)) is None
+            assert keep(cache, blocks)
+            await cache.drain()
+        assert cache.statistics().reason is None
+        assert bytes(await cache.load(blocks, checksums_of(blocks)) or b"") == data_of(blocks)
+
+
 @on_trio
 async def test_a_cache_that_was_removed_as_a_whole_begins_anew(tmp_path: Path) -> None:
     cache = DiskCache(CacheSettings(tmp_path / "cache", 4 * MIB))
