@@ -124,6 +124,8 @@ class Operations(pyfuse3.Operations):
         shown = self._image
         if shown is not None and shown.offered and name == shown.name and parent_inode == ROOT_INODE:
             return self._image_attributes(shown)
+        if len(name) > self._files.volume.name_max_bytes:  # the kernel itself refuses only what is above 1024 bytes
+            raise pyfuse3.FUSEError(errno.ENAMETOOLONG)
         entry = self._files.lookup(parent_inode, name)
         attributes = self._blank()
         return attributes if entry is None else self._fill(attributes, entry)  # st_ino 0: absent, and that is kept

@@ -50,6 +50,9 @@ TABLE_FRESH_S = 1.0
 TOUCH_EVERY_S = 10.0
 """Recency is recorded this exactly; finer would be a write to the inode for each read."""
 
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE})
+"""This process, or the machine, has too many open files at the moment: of the disk that says nothing."""
+
 LET_GO_EVERY_S = 30.0
 """How often the segments are closed that another daemon has evicted; until then they take their space."""
 
@@ -126,12 +129,12 @@ class DiskCache:
         if segment is None:
             return None
         read = partial(segment.read, span, checksums, nowait=False, area=area)
-        try:
-            with self._segments.using(segment):
+        with self._segments.using(segment):
+            try:
                 return self._used(segment, await trio.to_thread.run_sync(read, limiter=self._reader_threads))
-        except (OSError, Mismatch) as error:
-            self._failed_read(segment, error)
-            return None
+            except (OSError, Mismatch) as error:
+                self._failed_read(segment, error)
+                return None
 
     def keep(
         self, span: Span, part: Part, checksums: Sequence[int], on_written: Callable[[], None] = lambda: None
@@ -225,6 +228,8 @@ class DiskCache:
     async def _write_batch(self, batch: Sequence[Write]) -> None:
         try:
             await self._write(batch)
+        except FileNotFoundError as error:  # directories are made when they lack: they go as fast as they come
+            logger.info("the disk cache in %s is just being removed: %s", self.directory, error)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 await self._give_way(error)
@@ -331,6 +336,9 @@ class DiskCache:
 
     def _turn_off(self, error: OSError) -> None:
         if self._off_reason is not None:
+            return
+        if error.errno in _PASSING:
+            logger.debug("the disk cache in %s goes unused for now: %s", self.directory, error)
             return
         self._queue.is_closed = True
         self._off_reason = f"the disk fails: {error}"

@@ -97,6 +97,7 @@ def evict(
     *is_full*: the disk or a quota has no space for what the cache has, whatever is said of free space. Does nothing but
     look while another process evicts. Raises OSError.
     """
+    os.makedirs(directory, mode=0o700, exist_ok=True)  # whoever wants the space back may have removed all of it
     with trying(directory / LOCK_NAME) as held:
         usage, found = measure(directory, max_size_bytes)
         if is_full:

@@ -205,7 +205,7 @@ class Segment:
         return data
 
     def write(self, span: Span, data: Buffer, checksums: Sequence[int], area: mmap.mmap | None = None) -> None:
-        """Writes the span's blocks, then their entries. A file that is new, foreign or damaged is begun afresh.
+        """Writes the span's blocks, then their entries. A file that is foreign or damaged is begun afresh.
 
         *area*: the mapping that *data* lies at the beginning of, if there is one.
         """
@@ -224,15 +224,17 @@ class Segment:
     def _begin(self) -> bool:
         """Opens the file, and learns what it has; whether it lacks a header. A new one is neither read nor cut: ext4
         writes files that were cut to nothing when they are closed (auto_da_alloc), and of small objects each has a file
-        of its own.
+        of its own. Nor is one whose header is blank cut: another daemon is just writing its first blocks.
         """
         if self.fd < 0 and self._make():
             return True
-        is_foreign = os.pread(self.fd, HEADER_SIZE_BYTES, 0) != self.geometry.header()
-        if is_foreign:
+        found = os.pread(self.fd, HEADER_SIZE_BYTES, 0)
+        if found == self.geometry.header():
+            self.read_table(nowait=False)
+            return False
+        if any(found):
             os.ftruncate(self.fd, 0)
-        self.read_table(nowait=False)
-        return is_foreign
+        return True
 
     def _make(self) -> bool:
         """Opens the file; whether it is a new one."""

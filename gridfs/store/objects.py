@@ -154,14 +154,15 @@ class BucketStore:
         is_signed_anew: bool = False,
     ) -> bool:
         """Whether the short way had the bytes, which are in *buffer* then."""
+        key = path[len(self._prefix) :]
         try:
             await wire.read_into(path, byte_range, buffer, deliver, if_match=if_match)
         except Unanswered as reason:
-            logger.debug("%s/%s is read by the other client: %s", self.url, path, reason)
+            logger.debug("%s/%s is read by the other client: %s", self.url, key, reason)
             return False
         except Refused as refusal:
             answer = parse_refusal(refusal.status, refusal.body.decode("utf-8", "replace"))
-            meaning = error_of(answer, where=self.url, key=path)
+            meaning = error_of(answer, where=self.url, key=key)
             if is_signed_anew or self.address.credentials is None or not isinstance(meaning, CredentialsRefused):
                 raise meaning from refusal
             wire.forget_keys()

@@ -72,6 +72,18 @@ ANSWERS: list[tuple[str, Answer, type[GridfsError], str]] = [
 ]
 
 
+@on_trio
+async def test_a_refused_object_is_named_as_it_is_in_the_bucket() -> None:
+    """In whichever way it was asked for: into a buffer that is there, or not."""
+    with stub_s3(lambda asked: error(404, "NoSuchKey")) as stub:
+        keys = StaticCredentials("key", "secret")
+        store = BucketStore(BucketAddress("bucket", "us-east-1", stub.endpoint_url, keys), "some/prefix/")
+        for into in (memoryview(bytearray(len(DATA))), None):
+            with pytest.raises(ObjectMissing, match=r"no object s3://bucket/some/prefix/k$"):
+                await store.stream_range("k", ByteRange(0, len(DATA)), lambda chunk: None, into=into)
+        await store.aclose()
+
+
 @pytest.mark.parametrize(("answer", "expected", "words"), [a[1:] for a in ANSWERS], ids=[a[0] for a in ANSWERS])
 @on_trio
 async def test_a_read_that_fails_says_how(

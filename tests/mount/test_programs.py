@@ -233,6 +233,14 @@ def test_every_kind_of_write_is_refused(mount: Path) -> None:
     assert existing.read_text().startswith("line 0\n")
 
 
+@pytest.mark.parametrize(("length", "expected"), [(255, errno.ENOENT), (256, errno.ENAMETOOLONG)])
+def test_a_name_of_256_bytes_is_too_long(mount: Path, length: int, expected: int) -> None:
+    """As on any disk, and not just absent: who makes up names cuts them by this."""
+    with pytest.raises(OSError) as caught:
+        os.stat(mount / ("x" * length))
+    assert caught.value.errno == expected
+
+
 def test_there_are_no_extended_attributes(mount: Path) -> None:
     with pytest.raises(OSError) as caught:
         os.getxattr(mount / "lines", "user.comment")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,7 +115,7 @@ def test_a_segment_with_another_header_is_empty_and_begun_afresh(tmp_path: Path,
 
 def test_two_threads_that_begin_a_segment_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is foreign, so whoever begins empties it: the second one has to wait for the first."""
-    (tmp_path / "s").write_bytes(bytes(9000))
+    (tmp_path / "s").write_bytes(b"foreign" * 9000)
     segment, first, second = opened(tmp_path / "s", span(64, 65), create=True), span(64, 65), span(65, 67)
     other = threading.Thread(target=segment.write, args=(second, data_of(second), checksums_of(second)))
     write_data = Segment._write_data
@@ -128,6 +130,25 @@ def test_two_threads_that_begin_a_segment_lose_nothing(tmp_path: Path, monkeypat
     segment.write(first, data_of(first), checksums_of(first))
     other.join()
     segment.close()
+    assert read(tmp_path / "s", span(64, 67)) == data_of(span(64, 67))
+
+
+@pytest.mark.parametrize("step", ["_write_data", "_write_entries"])
+def test_two_daemons_that_begin_a_segment_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The second finds a file without a header, after each step of the first, which is not killed but slow."""
+    first, second = span(64, 65), span(65, 67)
+    act = getattr(Segment, step)
+
+    def act_and_be_overtaken(self: Segment, *arguments: object) -> None:
+        act(self, *arguments)
+        with monkeypatch.context() as plainly:
+            plainly.setattr(Segment, step, act)
+            written(tmp_path / "s", second)
+
+    monkeypatch.setattr(Segment, step, act_and_be_overtaken)
+    written(tmp_path / "s", first)
     assert read(tmp_path / "s", span(64, 67)) == data_of(span(64, 67))
 
 
@@ -287,6 +308,36 @@ async def test_a_disk_that_fails_turns_the_tier_off(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.logs_warnings
+@on_trio
+async def test_a_damaged_block_of_a_file_that_was_evicted_meanwhile_is_a_miss_and_no_failing_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader is the last who has the file open: it is closed when the block has been forgotten, and not before."""
+    cache, blocks = DiskCache(CacheSettings(tmp_path / "cache")), span(0, 4)
+    plain_read, replaced = Segment.read, threading.Event()
+
+    def read_late(self: Segment, *arguments: object, **options: object) -> memoryview | None:
+        replaced.wait(10)
+        raise Mismatch(2)
+
+    async with running(cache), trio.open_nursery() as nursery:
+        assert keep(cache, blocks)
+        await cache.drain()
+        monkeypatch.setattr(Segment, "read", read_late)
+        nursery.start_soon(cache.load, blocks, checksums_of(blocks))
+        await trio.testing.wait_all_tasks_blocked()
+        os.unlink(cache.directory / "1/01" / f"{IDENTITY}.0")
+        assert keep(cache, blocks)
+        await cache.drain()
+        replaced.set()
+        while not cache.statistics().mismatches:
+            await trio.testing.wait_all_tasks_blocked()
+        monkeypatch.setattr(Segment, "read", plain_read)
+        assert cache.statistics().active
+        assert bytes(await cache.load(blocks, checksums_of(blocks)) or b"") == data_of(blocks)
+
+
+@pytest.mark.logs_warnings
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @on_trio
 async def test_on_a_full_disk_some_of_the_cache_goes_and_the_rest_is_read(
@@ -402,6 +453,68 @@ async def test_the_cache_stays_within_its_limit(tmp_path: Path, monkeypatch: pyt
         assert cache.present(Span(f"{19:032x}", 4 * BLOCK, BLOCK, 0, 4)) == 4
         assert cache.present(Span(f"{0:032x}", 4 * BLOCK, BLOCK, 0, 4)) == 0
         assert cache.statistics().evicted_segments
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+@on_trio
+async def test_too_many_open_files_are_no_failing_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Of this process or, at times, of the whole machine: what can't be opened is a miss, and later it can."""
+    blocks = span(0, 4)
+    written_by = DiskCache(CacheSettings(tmp_path / "cache"))
+    async with running(written_by):
+        assert keep(written_by, blocks)
+        await written_by.drain()
+    cache = DiskCache(CacheSettings(tmp_path / "cache"))
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    async with running(cache):
+        await cache.wait_until_measured()
+        with monkeypatch.context() as short:
+            short.setattr(Segment, "open", fail)
+            assert await cache.load(blocks, checksums_of(blocks)) is None
+            assert keep(cache, blocks)
+            await cache.drain()
+        assert cache.statistics().reason is None
+        assert bytes(await cache.load(blocks, checksums_of(blocks)) or b"") == data_of(blocks)
+
+
+@on_trio
+async def test_a_cache_that_was_removed_as_a_whole_begins_anew(tmp_path: Path) -> None:
+    cache = DiskCache(CacheSettings(tmp_path / "cache", 4 * MIB))
+    async with running(cache):
+        for number in range(20):
+            if number == 10:
+                shutil.rmtree(tmp_path / "cache")
+            assert keep(cache, Span(f"{number:032x}", 4 * BLOCK, BLOCK, 0, 4))
+            await cache.drain()
+        assert cache.statistics().reason is None
+        assert cache.statistics().evicted_segments > 0
+        assert cache.present(Span(f"{19:032x}", 4 * BLOCK, BLOCK, 0, 4)) == 4
+
+
+@on_trio
+async def test_a_cache_that_is_just_being_removed_is_no_failing_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, blocks = DiskCache(CacheSettings(tmp_path / "cache")), span(0, 4)
+
+    def make_in_vain(path: str, mode: int, exist_ok: bool) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+
+    async with running(cache):
+        await cache.wait_until_measured()
+        with monkeypatch.context() as removing:
+            removing.setattr(os, "makedirs", make_in_vain)
+            assert keep(cache, blocks)
+            await cache.drain()
+        assert cache.present(blocks) == 0
+        assert keep(cache, blocks)
+        await cache.drain()
+        assert bytes(await cache.load(blocks, checksums_of(blocks)) or b"") == data_of(blocks)
 
 
 @on_trio
