@@ -15,7 +15,7 @@ from gridfs.cli.invocation import Invocation
 from gridfs.cli.output import print_json, say, shown_count, shown_path, shown_size
 from gridfs.cli.parameters import SPEC
 from gridfs.config import ensure_private
-from gridfs.errors import IntegrityError
+from gridfs.errors import IntegrityError, InvalidInput
 from gridfs.model import VersionSpec
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def download(invocation: Invocation, spec: VersionSpec, places: tuple[str, ...])
 
     if len(places) > 2:
         raise click.UsageError("give at most a PATH and a DIR")
+    if not places[-1]:  # as of a variable that is not set
+        raise InvalidInput("the directory to copy into is empty", remedy="write . for the current one")
     path, directory = (b"" if len(places) == 1 else os.fsencode(places[0])), Path(places[-1]).absolute()
 
     async def work() -> Outlook:
