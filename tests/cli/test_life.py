@@ -152,6 +152,7 @@ def test_download(grid, pets, tmp_path):
     grid("datastore", "download", "pets@1", tmp_path / "all").failed(2, "cats/2.jpg", "remove it")
     grid("datastore", "download", "pets", "nothing", tmp_path / "x").failed(3, "nothing")
     grid("datastore", "download", "pets", tmp_path / "cats" / "3.jpg").failed(2, "3.jpg is not a directory")
+    grid("datastore", "download", "pets", "", cwd=tmp_path / "cats").failed(2, "is empty")
     assert not (tmp_path / "x").exists()
 
 

@@ -115,7 +115,7 @@ def test_what_is_refused(case):
     ],
 )
 def test_what_is_no_address_of_a_server(wrong: str):
-    with pytest.raises(InvalidInput, match="--endpoint-url 'h?.*' is no address") as caught:
+    with pytest.raises(InvalidInput, match=r"--endpoint-url 'h?.*' is no address") as caught:
         select(StoreFlags(store="s3://bucket", endpoint_url=wrong))
     assert "word" not in str(caught.value)
     with pytest.raises(InvalidInput, match="AWS_ENDPOINT_URL '"):
