@@ -115,7 +115,10 @@ def normalised_url(url: str, origin: str) -> str:
     if scheme == "file":
         if not rest.startswith("/"):
             raise InvalidInput(f"{origin} '{url}' has no absolute path", remedy="write it as file:///path")
-        return _file_url(Path(unquote(rest, errors="surrogateescape")))
+        path = unquote(rest, errors="surrogateescape")
+        if "\0" in path:
+            raise InvalidInput(f"{origin} '{url}' is no path: it holds a NUL", remedy="write it as file:///path")
+        return _file_url(Path(path))
     if not rest.strip("/"):
         raise InvalidInput(f"{origin} '{url}' names no bucket", remedy=f"write it as {scheme}://bucket/prefix")
     return f"{scheme}://{rest.rstrip('/')}"

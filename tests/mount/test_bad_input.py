@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,36 @@ def test_cache_directory_that_can_not_be_made(staged: Stage, version: Version, t
     with pytest.raises(AccessDenied, match=r"/proc/nowhere can't be made: .*--cache-dir"):
         client.mount(request, staged.paths)
     assert_nothing_left(staged, tmp_path)
+
+
+def test_log_that_can_not_be_written(staged: Stage, version: Version, tmp_path: Path) -> None:
+    """As of a home that is read-only."""
+    (tmp_path / "mount").mkdir()
+    request = staged.request(version, tmp_path / "mount")
+    paths = dataclasses.replace(staged.paths, state=Path("/proc/nowhere"))
+    with pytest.raises(AccessDenied, match=r"the log /proc/nowhere/.* can't be written: .*XDG_STATE_HOME"):
+        client.mount(request, paths)
+    assert_nothing_left(staged, tmp_path)
+
+
+def test_record_that_finds_no_room(staged: Stage, version: Version, tmp_path: Path) -> None:
+    """A start that fails in its last step has not crashed: what it had mounted is gone."""
+    (tmp_path / "mount").mkdir()
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700,size=64k", "gridfs-test", runtime], check=True)
+    try:
+        with contextlib.suppress(OSError), open(runtime / "full", "wb", buffering=0) as full:
+            while True:
+                full.write(bytes(4096))
+        paths = dataclasses.replace(staged.paths, runtime=runtime)
+        with pytest.raises(Unsupported, match=r"No space left on device; .*XDG_RUNTIME_DIR"):
+            client.mount(staged.request(version, tmp_path / "mount"), paths)
+        assert list((tmp_path / "mount").iterdir()) == []
+        assert Registry(runtime).mount_ids() == []
+        assert [m.mountpoint for m in current() if m.mountpoint.is_relative_to(tmp_path)] == [runtime]
+    finally:
+        subprocess.run(["umount", "--lazy", runtime], check=True)
 
 
 def test_unmount_of_what_is_not_there(staged: Stage, tmp_path: Path) -> None:

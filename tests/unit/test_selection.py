@@ -90,6 +90,7 @@ REFUSED = {
     "unknown scheme": (StoreFlags(store="ftp://host/x"), "'ftp://' is no store that gridfs knows"),
     "no bucket": (StoreFlags(store="s3://"), "--store 's3://' names no bucket"),
     "relative file address": (StoreFlags(store="file://data/x"), "--store 'file://data/x' has no absolute path"),
+    "no path": (StoreFlags(store="file:///a%00b"), "--store 'file:///a%00b' is no path"),
     "endpoint of a directory": (StoreFlags(store="/a", endpoint_url="http://h"), "--endpoint-url means nothing for"),
     "unsigned directory": (StoreFlags(store="/a", no_sign_request=True), "--no-sign-request means nothing for"),
     "endpoint without scheme": (
