@@ -20,7 +20,7 @@ import trio
 
 from gridfs.catalog_keys import manifest_key
 from gridfs.catalog_parallel import in_parallel
-from gridfs.config import PART_SIZE_BYTES, ensure_private
+from gridfs.config import PART_SIZE_BYTES, ensure_cache, ensure_private
 from gridfs.errors import FormatError, ObjectMissing, Unsupported
 from gridfs.manifest.transport import Packed, Unpacker, compress
 from gridfs.model import ByteRange, Version
@@ -56,7 +56,7 @@ async def fetch_manifest(store: ObjectStore, version: Version, cache: Path) -> P
     """
     what = f"{version.name}@{version.version}"
     try:
-        directory = ensure_private(cache / "manifests")
+        directory = ensure_private(ensure_cache(cache) / "manifests")
         path = directory / f"{version.manifest_sha256}.sqlite"
         if await trio.to_thread.run_sync(_is_intact, path, version.manifest_sha256):
             return path

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gridfs.errors import InvalidInput
+from gridfs.errors import AccessDenied, InvalidInput
 from gridfs.light import ensure_private as ensure_private
 from gridfs.light import runtime_directory
 
@@ -194,6 +195,29 @@ class MountOptions:
     def unsaid(cls, uid: int) -> MountOptions:
         """What holds for user *uid* where no option says otherwise: root lets others in."""
         return cls(allow_other=uid == 0)
+
+
+_IN_A_CACHE = ("blocks", "manifests", "reachable", "lost+found")
+_SCRATCH_OF_A_CACHE = ("gc-", "verify-")
+
+
+def ensure_cache(directory: Path) -> Path:
+    """`ensure_private` of the directory of a cache, which a person names: what others use too is not taken from them.
+
+    Raises AccessDenied for such a directory (/tmp, /scratch), and what ensure_private raises.
+    """
+    try:
+        status, names = directory.stat(), os.listdir(directory)
+    except OSError:
+        return ensure_private(directory)  # which makes it, or says why not
+    foreign = [name for name in names if name not in _IN_A_CACHE and not name.startswith(_SCRATCH_OF_A_CACHE)]
+    if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) & 0o077 and (foreign or status.st_mode & 0o002):
+        raise AccessDenied(
+            f"the cache directory {directory} would be closed to others, who can enter it now, and it is not the"
+            " cache's alone",
+            remedy=f"name one of its own: --cache-dir {directory / 'gridfs'}",
+        )
+    return ensure_private(directory)
 
 
 def notify_socket() -> str | None:

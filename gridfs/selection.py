@@ -18,15 +18,25 @@ beats them.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from gridfs.config import Environment, Paths, StoreSettings
+from gridfs.addresses import shown_url
+from gridfs.config import AwsEnvironment, Environment, Paths, StoreSettings
 from gridfs.config_file import ConfigFile
 from gridfs.errors import InvalidInput
 
 SCHEMES = ("file", "s3", "gs", "az")
+
+_ENDPOINT = re.compile(
+    r"(?P<scheme>https?)(?P<rest>://(\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9._-]*[a-z0-9_.])?)(:(?P<port>[0-9]{1,5}))?"
+    r"(/[a-z0-9._~!$&'()*+,;=:@%/-]*)?)",
+    re.IGNORECASE | re.ASCII,
+)
+"""Without user, query and fragment: a server has none, and they would be lost on the way."""
+_HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +115,29 @@ def normalised_url(url: str, origin: str) -> str:
     if scheme == "file":
         if not rest.startswith("/"):
             raise InvalidInput(f"{origin} '{url}' has no absolute path", remedy="write it as file:///path")
-        return _file_url(Path(unquote(rest, errors="surrogateescape")))
+        path = unquote(rest, errors="surrogateescape")
+        if "\0" in path:
+            raise InvalidInput(f"{origin} '{url}' is no path: it holds a NUL", remedy="write it as file:///path")
+        return _file_url(Path(path))
     if not rest.strip("/"):
         raise InvalidInput(f"{origin} '{url}' names no bucket", remedy=f"write it as {scheme}://bucket/prefix")
     return f"{scheme}://{rest.rstrip('/')}"
+
+
+def endpoint_of(flag: str | None, setting: str | None, aws: AwsEnvironment) -> str | None:
+    """The server that is meant, without a final slash; None is AWS. Raises InvalidInput for what is no address of one.
+
+    Checked here, since of those who would use it each refuses other addresses, one of them by a panic.
+    """
+    origin = "--endpoint-url" if flag else "endpoint_url" if setting else "AWS_ENDPOINT_URL"
+    endpoint_url = flag or setting or aws.endpoint_url
+    if not endpoint_url:
+        return None
+    match = _ENDPOINT.fullmatch(endpoint_url)
+    if match is None or int(match["port"] or 0) > _HIGHEST_PORT:
+        remedy = "write it as https://host or http://host:port, without user and query"
+        raise InvalidInput(f"{origin} '{shown_url(endpoint_url)}' is no address", remedy=remedy)
+    return match["scheme"].lower() + match["rest"].rstrip("/")
 
 
 def _file_url(path: Path) -> str:
@@ -127,13 +156,9 @@ def _reached_by(settings: StoreSettings, flags: StoreFlags, environment: Environ
         raise InvalidInput(f"{option} means nothing for the store {settings.url}", remedy=remedy)
     if not is_s3:
         return settings
-    endpoint_url = flags.endpoint_url or settings.endpoint_url or environment.aws.endpoint_url
-    if endpoint_url and not endpoint_url.startswith(("http://", "https://")):
-        remedy = "write it as https://host or http://host:port"
-        raise InvalidInput(f"--endpoint-url '{endpoint_url}' is no address", remedy=remedy)
     return replace(
         settings,
-        endpoint_url=endpoint_url.rstrip("/") if endpoint_url else None,
+        endpoint_url=endpoint_of(flags.endpoint_url, settings.endpoint_url, environment.aws),
         region=flags.region or settings.region or environment.aws.region,
         profile=flags.profile or settings.profile,
         sign=settings.sign and not flags.no_sign_request,

@@ -8,7 +8,9 @@ from gridfs.bench.run import Measurement
 
 def plot(measurement: Measurement) -> str:
     """SVG text; the series are named as in the table."""
-    where = measurement.directory
+    where = "".join(  # what no XML may hold: control characters, and bytes that are no UTF-8
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in measurement.directory
+    )
     latencies = {f"{one.access}, {one.state}": one.ordered_us for one in measurement.latencies}
     files = {
         f"{one.access}, {one.readers} {'reader' if one.readers == 1 else 'readers'}, {one.state}": one.files_per_s

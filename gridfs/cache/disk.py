@@ -32,7 +32,7 @@ from gridfs.cache.memory import Part
 from gridfs.cache.segment import FORMAT_VERSION, Geometry, Mismatch, Segment, blocks_per_segment
 from gridfs.cache.space import Space
 from gridfs.cache.write_queue import QUEUE_LIMIT_BYTES, Write, WriteQueue
-from gridfs.config import CacheSettings, ensure_private
+from gridfs.config import CacheSettings, ensure_cache, ensure_private
 from gridfs.errors import Unsupported
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class DiskCache:
     def __init__(self, settings: CacheSettings, *, queue_limit_bytes: int = QUEUE_LIMIT_BYTES) -> None:
         """Raises Unsupported on a network file system, AccessDenied for someone else's directory, OSError."""
         self.directory = settings.directory / "blocks"
-        ensure_private(settings.directory)
+        ensure_cache(settings.directory)
         ensure_private(self.directory)
         kind = file_system_of(self.directory)
         if is_network(kind):

@@ -6,6 +6,7 @@ name, and where both are installed into one environment the later one has overwr
 
 from __future__ import annotations
 
+import os
 import sys
 
 _SHADOWED = (
@@ -23,6 +24,8 @@ def main() -> None:
         sys.stderr.write(_SHADOWED.format(place=place) + "\n")
         raise SystemExit(10)
 
+    _open_what_is_closed()
+
     from gridfs.cli.quick_run import quick_run
 
     start_lock = quick_run(sys.argv[1:])  # does not return from a run that finds its daemon
@@ -30,3 +33,19 @@ def main() -> None:
     from gridfs.cli.app import run
 
     raise SystemExit(run(sys.argv[1:], start_lock))
+
+
+def _open_what_is_closed() -> None:
+    """Gives stdin, stdout and stderr to /dev/null where whoever started us has closed them (`>&-`).
+
+    The next file opened would else be one of them, and be written to. A command of `grid run` finds them closed again.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free, and not inherited
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)

@@ -68,12 +68,15 @@ def bench(
     finally:
         if steps:
             click.echo("\r\x1b[K", nl=False, err=True)
-    if plot_file is not None:
-        plot_file.write_text(plot(result), encoding="utf-8")
     if invocation.json:
         print_json(as_json(result))
     else:
         print_measurement(result)
+    if plot_file is not None:
+        try:
+            plot_file.write_text(plot(result), encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput(f"--plot {plot_file} can't be written: {error.strerror}") from error
 
 
 def _directory(given: str) -> str:

@@ -4,6 +4,7 @@ the user's input or surroundings   `grid: MESSAGE; REMEDY`, the exit code of the
 wrong usage                        `grid: MESSAGE` and which --help to read, 2
 a defect of gridfs                 `grid: defect ...` and the log that has the traceback, 70
 a reader of our output that left   nothing, 141 as the shell has it for SIGPIPE
+an output on a full disk           `grid: the output can't be written: ...`, 10
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import click
 
 from gridfs.addresses import shown_url, without_secrets
 from gridfs.cli.invocation import Invocation, single_cause
-from gridfs.errors import EXIT_BUG, GridfsError, exit_code_of
+from gridfs.errors import EXIT_BUG, GridfsError, Unsupported, exit_code_of
 
 EXIT_USAGE = 2
 EXIT_BROKEN_PIPE = 141
@@ -33,6 +34,10 @@ def end_with(error: BaseException, invocation: Invocation) -> int:
     if isinstance(error, BrokenPipeError):
         _discard_stdout()
         return EXIT_BROKEN_PIPE
+    if isinstance(error, OSError) and _is_of_output(error):
+        _discard_stdout()
+        _say(f"the output can't be written: {error.strerror}; make room where it goes")
+        return Unsupported.exit_code
     if isinstance(error, click.ClickException):
         _say(f"{_usage_message(error)}{_usage_hint(error)}")
         return EXIT_USAGE
@@ -83,6 +88,14 @@ def _kept_traceback(error: BaseException, invocation: Invocation) -> str:
     except OSError:
         return "; repeat it with --debug for the traceback"
     return f"; its traceback is in {invocation.log_file}"
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether it was raised where click writes what we print; its stream tells no more once it has failed."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and place.tb_frame.f_globals.get("__name__") == click.echo.__module__
 
 
 def _discard_stdout() -> None:

@@ -23,6 +23,8 @@ USAGE = "mount.gridfs NAME[@VERSION] DIR [-sfnv] [-N NAMESPACE] [-t TYPE] [-o OP
 
 _FLAGS = frozenset("sfnv")
 _WITH_VALUE = frozenset("oNt")
+_ON = ("1", "true", "yes", "on")
+_OFF = ("0", "false", "no", "off")
 
 
 def main() -> None:
@@ -76,8 +78,10 @@ def _options(options: Iterable[str]) -> list[str]:
         if spelling is None or name in ("uid", "gid", "umask", "allow_other"):  # those are mount options of their own
             translated += ["-o", option]
         elif spelling.is_flag:
-            on = not equals or value in ("1", "true", "yes")
-            translated.append(spelling.opts[0] if on else spelling.secondary_opts[0])
+            if equals and value.lower() not in (*_ON, *_OFF):
+                raise InvalidInput(f"-o {option}: '{value}' is neither yes nor no", remedy=f"write {name}=yes")
+            on = not equals or value.lower() in _ON
+            translated += spelling.opts[:1] if on else spelling.secondary_opts[:1]  # --foreground has no opposite
         else:
             translated += [spelling.opts[0], value]
     return translated

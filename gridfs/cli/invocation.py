@@ -81,7 +81,9 @@ class Invocation:
         """The caches, from the flags given here, the environment, the configuration file, defaults."""
         environment, file = self.environment, self.config_file
         return CacheSettings(
-            Path(directory or environment.cache_dir or file.cache_directory or self.paths.cache).absolute(),
+            Path(directory or environment.cache_dir or file.cache_directory or self.paths.cache)
+            .expanduser()
+            .absolute(),
             _first(max_size_bytes, "GRIDFS_MAX_CACHE_SIZE", environment.max_cache_size, file.max_cache_size_bytes),
             _first(memory_target_bytes, "GRIDFS_MEMORY_TARGET", environment.memory_target, file.memory_target_bytes),
         )

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from gridfs.cli.invocation import Invocation
-from gridfs.cli.parameters import DURATION, GROUP, PERMISSION_BITS, SIZE, USER
+from gridfs.cli.parameters import DIRECTORY, DURATION, GROUP, PERMISSION_BITS, SIZE, USER
 from gridfs.config import FREE_SPACE_FRACTION, READ_TIMEOUT_S, CacheSettings, MountOptions
 from gridfs.errors import InvalidInput
 
@@ -26,7 +25,7 @@ CACHE_NAMES = ("cache_dir", "max_cache_size", "memory_target")
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--cache-dir",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=DIRECTORY,
         help="Cache of this node, shared by all its mounts; on a local disk.  [default: ~/.cache/gridfs]",
     ),
     click.option(
@@ -107,6 +106,8 @@ def mount_settings(invocation: Invocation, given: Mapping[str, Any]) -> tuple[Mo
     """The settings that the values of `mount_options` mean; `-o` may also spell uid=, gid=, umask= and allow_other."""
     values = {name: value for name, value in given.items() if name not in CACHE_NAMES}
     values["read_timeout_s"] = values.pop("read_timeout")
+    if not values["read_timeout_s"]:
+        raise InvalidInput("--read-timeout 0: nothing could be read that has to be fetched", remedy="give it seconds")
     values["extra"] = tuple(_split(values.pop("extra")))
     values["extra"], spelled = _known_options(values["extra"])
     values |= {name: value for name, value in spelled.items() if values.get(name) is None}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import grp
+import os
 import pwd
 import re
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +18,10 @@ from gridfs.names import parse_spec
 
 _DURATION_UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.IGNORECASE | re.ASCII)
+
+
+_HIGHEST_ID = 0xFFFFFFFE
+"""The one above it means none to the kernel."""
 
 
 class Size(click.ParamType[int]):
@@ -93,6 +99,18 @@ class PermissionBits(click.ParamType[int]):
         return int(value.removeprefix("0o"), 8)
 
 
+class Directory(click.Path):
+    """A directory, there already or not. A `~` that the shell has left (`--option=~/x`) is the home."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):  # as of a variable that is not set; it would be the current directory
+            self.fail("it is empty", param, ctx)
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
 class Account(click.ParamType[int]):
     """A user or a group by name or number."""
 
@@ -102,7 +120,7 @@ class Account(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        if value.isascii() and value.isdigit():
+        if re.fullmatch(r"[0-9]{1,10}", value) and int(value) <= _HIGHEST_ID:
             return int(value)
         try:
             return pwd.getpwnam(value).pw_uid if self.name == "user" else grp.getgrnam(value).gr_gid
@@ -119,6 +137,7 @@ class Spec(click.ParamType[VersionSpec]):
         return value if isinstance(value, VersionSpec) else parse_spec(value)
 
 
+DIRECTORY = Directory()
 SIZE = Size()
 DURATION = Duration()
 PERMISSION_BITS = PermissionBits()

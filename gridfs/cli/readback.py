@@ -14,8 +14,8 @@ from gridfs.cli.failures import one_line
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.output import print_json, say, shown_count, shown_path, shown_size
 from gridfs.cli.parameters import SPEC
-from gridfs.config import ensure_private
-from gridfs.errors import IntegrityError
+from gridfs.config import ensure_cache
+from gridfs.errors import IntegrityError, InvalidInput
 from gridfs.model import VersionSpec
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def download(invocation: Invocation, spec: VersionSpec, places: tuple[str, ...])
 
     if len(places) > 2:
         raise click.UsageError("give at most a PATH and a DIR")
+    if not places[-1]:  # as of a variable that is not set
+        raise InvalidInput("the directory to copy into is empty", remedy="write . for the current one")
     path, directory = (b"" if len(places) == 1 else os.fsencode(places[0])), Path(places[-1]).absolute()
 
     async def work() -> Outlook:
@@ -118,7 +120,7 @@ def verify(invocation: Invocation, spec: VersionSpec, sample: float | None) -> N
         from gridfs.life.verify import verify as read_back
 
         # The manifest too comes from the store, and not from where a mount has left it.
-        scratch = ensure_private(invocation.cache_settings().directory)
+        scratch = ensure_cache(invocation.cache_settings().directory)
         async with invocation.open_catalog() as catalog:
             version = await catalog.resolve(spec)
             with TemporaryDirectory(prefix="verify-", dir=scratch) as cache, shown_progress() as progress:

@@ -11,7 +11,7 @@ import click
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.output import Column, print_json, print_table, raise_all, say, shown_count, shown_size
 from gridfs.cli.parameters import DURATION, SPEC, Number
-from gridfs.errors import Busy, GridfsError, InvalidInput
+from gridfs.errors import Busy, GridfsError, Interrupted, InvalidInput
 from gridfs.model import Version, VersionSpec
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ def _refuse_if_in_use(invocation: Invocation, version: Version) -> None:
 def _ask(question: str) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InvalidInput("nothing was deleted, because nobody could be asked", remedy="give --yes")
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        raise Interrupted("nothing was deleted")
 
 
 def _shown(tally: Tally) -> str:

@@ -9,7 +9,7 @@ import click
 
 from gridfs.cli.invocation import LOOK_UP_PATIENCE_S, Invocation
 from gridfs.cli.output import print_json, shown_size, warn
-from gridfs.cli.parameters import SIZE, SPEC
+from gridfs.cli.parameters import DIRECTORY, SIZE, SPEC
 from gridfs.config import CacheSettings, MountOptions
 from gridfs.errors import InvalidInput
 from gridfs.model import Version, VersionSpec
@@ -18,9 +18,7 @@ from gridfs.model import Version, VersionSpec
 @click.command("warm")
 @click.argument("spec", metavar="NAME[@VERSION]", type=SPEC)
 @click.option("--check", is_flag=True, help="Only tell how much of it is there.")
-@click.option(
-    "--cache-dir", type=click.Path(file_okay=False, path_type=Path), help="As of `grid mount`, whose cache it is."
-)
+@click.option("--cache-dir", type=DIRECTORY, help="As of `grid mount`, whose cache it is.")
 @click.option("--max-cache-size", type=SIZE, help="As of `grid mount`.")
 @click.option("--memory-target", type=SIZE, help="As of `grid mount`.")
 @click.pass_obj

@@ -37,6 +37,7 @@ from gridfs.create.journal_schema import (
     StoredObject,
 )
 from gridfs.create.source import Found, SourceTotals
+from gridfs.manifest.meta import from_column, to_column
 from gridfs.manifest.order import path_of, place_of
 from gridfs.model import Kind, Problem
 
@@ -113,7 +114,8 @@ class Journal:
 
     def add_problem(self, problem: Problem) -> None:
         """Listing.add_problem."""
-        self._connection.execute("INSERT INTO problem VALUES (?, ?, ?, ?)", (self._scan, *problem))
+        row = (self._scan, problem.reason, problem.name, to_column(problem.detail))
+        self._connection.execute("INSERT INTO problem VALUES (?, ?, ?, ?)", row)
 
     def end_scan(self) -> None:
         """The source has told everything."""
@@ -309,8 +311,8 @@ class Journal:
 
     def problems(self) -> Iterator[Problem]:
         """The report."""
-        for row in self._connection.execute("SELECT reason, name, detail FROM problem ORDER BY rowid"):
-            yield Problem(*row)
+        for reason, name, detail in self._connection.execute("SELECT reason, name, detail FROM problem ORDER BY rowid"):
+            yield Problem(reason, name, from_column(detail))
 
     def problem_counts(self) -> list[tuple[str, int]]:
         """How often each reason is in the report."""

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import trio
 
 from gridfs.catalog import Catalog
-from gridfs.config import ensure_private
+from gridfs.config import ensure_cache, ensure_private
 from gridfs.manifest.reader import Manifest
 from gridfs.model import Version
 
@@ -32,7 +32,7 @@ async def object_ids(catalog: Catalog, version: Version, cache: Path) -> frozens
 
     Raises what Catalog.fetch_manifest raises.
     """
-    directory = ensure_private(cache / "reachable")
+    directory = ensure_private(ensure_cache(cache) / "reachable")
     path = directory / version.manifest_sha256
     known = await trio.to_thread.run_sync(_read, path)
     if known is not None:

@@ -17,7 +17,7 @@ from gridfs.cache.memory import MemoryCache
 from gridfs.cache.tiered import TieredCache
 from gridfs.catalog import Catalog
 from gridfs.catalog_contents import Contents, open_contents
-from gridfs.config import CacheSettings, ensure_private
+from gridfs.config import CacheSettings, ensure_cache
 from gridfs.errors import StoreUnavailable
 from gridfs.manifest.reader import Manifest
 from gridfs.mount.attendant import SharedQuestions
@@ -50,7 +50,7 @@ async def open_version(spec: MountSpec, incidents: Incidents, counters: Counters
     statistics = StoreStatistics()
     store = await open_store(spec.store, statistics=statistics)
     try:
-        ensure_private(spec.cache.directory)
+        ensure_cache(spec.cache.directory)
         catalog = Catalog(store)
         cache = spec.cache.directory
         async with open_contents(catalog, spec.version, cache, spec.store, statistics=statistics) as contents:

@@ -91,6 +91,11 @@ def mount(request: MountRequest, paths: Paths) -> Path:
     wanted = absolute(request.path if request.path is not None else default_target(version.name))
     if _is_there(registry, wanted, request):
         return wanted
+    cache = request.cache.directory
+    if cache.is_relative_to(wanted):
+        raise InvalidInput(
+            f"the mount at {wanted} would hide the cache {cache}", remedy="name another directory by --cache-dir"
+        )
     key = key_of(request.store, version, request.options, owner())
     leftovers = leftovers_of(paths.runtime)
     attaching = leftovers.attaching([str(wanted)])
@@ -161,7 +166,7 @@ def _targets(what: str, registry: Registry, cleaned: list[MountRecord]) -> list[
     if path in (record.target for record in cleaned):
         return [path]
     mounted = top_at(path, current())
-    if "/" in what or mounted is not None:
+    if "/" in what or what in (".", "..") or mounted is not None:
         if mounted is None:
             raise NotFound(f"nothing is mounted at {path}", remedy="grid status shows what is mounted")
         if not is_ours(mounted):

@@ -79,6 +79,8 @@ class Daemon:
         self._last_used_s = 0.0
         self._released = False
         self.crashed = False
+        self.reported = False
+        """Whether the one who waits knows that it is ready."""
         self._version: OpenVersion | None = None
         self._shortcuts: Shortcuts | None = None
         self._hook = zero_open.HOOK if spec.options.zero_open else None
@@ -148,7 +150,15 @@ class Daemon:
     ) -> None:
         await serving.start(control.serve, self.spec.directory, self._answer, name="control")
         self.record = record = await trio.to_thread.run_sync(self._reveal, shortcuts.image)
-        registry.write_record(self.spec.directory, record)
+        try:
+            registry.write_record(self.spec.directory, record)
+        except OSError as error:
+            await trio.to_thread.run_sync(self._detach)
+            self.record = None  # nobody has been told of it: it is a start that failed, and not a crash
+            raise Unsupported(
+                f"{self.spec.directory} can't be written: {error.strerror}",
+                remedy="make room there, or choose another place by XDG_RUNTIME_DIR",
+            ) from error
         for lock in locks:
             os.close(lock)
         shortcuts.shown(record, serving)
@@ -160,6 +170,7 @@ class Daemon:
             with contextlib.suppress(BrokenPipeError):  # whoever waited was killed: it is mounted all the same
                 os.write(report, ready_line(record))
             os.close(report)
+            self.reported = True
         gc.freeze()  # what the start has made lives as long as the daemon
         gc.set_threshold(GARBAGE_AFTER)
 
@@ -304,10 +315,10 @@ def main() -> int:
         error = _cause(group)
         if not isinstance(error, GridfsError):
             log.error("defect: the daemon of %s ended", spec.source, exc_info=group)
-        if daemon.record is None and report is not None:
+        if report is not None and not daemon.reported:
             with contextlib.suppress(BrokenPipeError):
                 os.write(report, failure_line(error))
-        elif report is None:
+        if report is None:
             sys.stderr.write(f"grid: {error}\n")
         return exit_code_of(error) if isinstance(error, GridfsError) else EXIT_BUG
     finally:

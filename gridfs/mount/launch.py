@@ -7,15 +7,16 @@ that ends without a line is a daemon that died, and its log says of what.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from gridfs import errors
-from gridfs.errors import GridfsError
+from gridfs.errors import AccessDenied, GridfsError, Unsupported
 from gridfs.mount.spec import MountRecord, MountSpec, from_json, to_json
 
 MODULE = "gridfs.mount.daemon"
@@ -41,8 +42,7 @@ def start(spec: MountSpec, locks: Sequence[int] = ()) -> MountRecord:
     """
     reading, writing = os.pipe()
     try:
-        spec.log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(spec.log_file, "ab", opener=_private) as log:
+        with _log_of(spec) as log:
             process = subprocess.Popen(
                 [*command(), "--report", *map(str, (writing, *locks))],
                 stdin=subprocess.PIPE,
@@ -81,6 +81,7 @@ def become(spec: MountSpec, locks: Sequence[int]) -> NoReturn:
 
     The descriptors *locks* (registry.starting's and more) go along, and are closed by the daemon once it is ready.
     """
+    _log_of(spec).close()  # while there is somebody to tell
     reading, writing = os.pipe()
     text = to_json(spec).encode()
     assert len(text) < 1 << 16  # what a pipe holds: nobody reads it yet
@@ -113,6 +114,19 @@ def raise_failure(answer: dict[str, str | None], spec: MountSpec) -> NoReturn:
     raise error or GridfsError(
         f"the daemon of {spec.source} failed: {answer['message']}", remedy=f"see {spec.log_file}"
     )
+
+
+def _log_of(spec: MountSpec) -> IO[bytes]:
+    """Raises AccessDenied, or Unsupported where only room is missing."""
+    try:
+        spec.log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return open(spec.log_file, "ab", opener=_private)
+    except OSError as error:
+        kind = Unsupported if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else AccessDenied
+        raise kind(
+            f"the log {spec.log_file} can't be written: {error.strerror}",
+            remedy="choose another place by XDG_STATE_HOME",
+        ) from error
 
 
 def _private(path: str, flags: int) -> int:

@@ -34,6 +34,7 @@ IMAGE, OVERLAY = "image", "overlay"
 IMAGE_BLOCK_BYTES = 4096
 
 _VEIL_FLAGS = MountFlag.RDONLY | MountFlag.NOSUID | MountFlag.NODEV
+"""And NOEXEC, where the FUSE mount was told so: `_flags_over`."""
 
 
 def source_of(label: str) -> str:
@@ -60,7 +61,7 @@ def show(fuse_path: Place, empty: Place, target: Place, source: str, *, veil: bo
         # overlayfs copies the root's attributes as the kernel knows them, and before a first GETATTR its mode is 0:
         # whoever has no capability to pass over that would be shut out for ever.
         os.stat(fuse_path)
-        upper, lower = _layer(fuse_path), _layer(empty)
+        flags, upper, lower = _flags_over(fuse_path), _layer(fuse_path), _layer(empty)
         for options in (
             f"lowerdir={upper}::{lower}",
             f"lowerdir={upper}::{lower},metacopy=on",  # demanded with `::` by some kernels
@@ -68,7 +69,7 @@ def show(fuse_path: Place, empty: Place, target: Place, source: str, *, veil: bo
             f"lowerdir={upper}:{lower}",  # before 4.17
         ):
             try:
-                syscalls.mount(source, target, "overlay", _VEIL_FLAGS, options)
+                syscalls.mount(source, target, "overlay", flags, options)
             except OSError as error:
                 reason = f"off: overlayfs is refused ({error.strerror})"
             else:
@@ -87,7 +88,7 @@ def mount_image(fuse_path: Place, tree: Place, source: str, scratch: Place, meta
     """
     from gridfs.mount.loop import attached  # no run needs it
 
-    file = os.path.join(fuse_path, source)
+    file, flags = os.path.join(fuse_path, source), _flags_over(fuse_path)
     with (
         attached(file, IMAGE_BLOCK_BYTES, size_bytes=metadata_bytes) as metadata,
         attached(file, IMAGE_BLOCK_BYTES, offset=metadata_bytes) as content,
@@ -95,17 +96,17 @@ def mount_image(fuse_path: Place, tree: Place, source: str, scratch: Place, meta
         link = os.path.join(scratch, source)
         os.symlink(metadata, link)
         try:
-            _mount_named(scratch, source, tree, f"device={content}")
+            _mount_named(scratch, source, tree, flags, f"device={content}")
         finally:
             os.unlink(link)
 
 
 def mount_image_file(fuse_path: Place, tree: Place, source: str) -> None:
     """As mount_image, as the file that it is. Raises OSError: ENOTBLK where EROFS wants devices (before Linux 6.12)."""
-    _mount_named(fuse_path, source, tree, "directio")
+    _mount_named(fuse_path, source, tree, _flags_over(fuse_path), "directio")
 
 
-def _mount_named(directory: Place, name: str, tree: Place, options: str | None) -> None:
+def _mount_named(directory: Place, name: str, tree: Place, flags: int, options: str) -> None:
     """Mounts the image *name* in *directory*, so that the mount is called *name* in `df`.
 
     In a thread, since a thread can have a working directory of its own.
@@ -118,7 +119,7 @@ def _mount_named(directory: Place, name: str, tree: Place, options: str | None) 
         try:
             syscalls.unshare(syscalls.CLONE_FS)
             os.chdir(directory)
-            syscalls.mount(name, tree, "erofs", _VEIL_FLAGS, options)
+            syscalls.mount(name, tree, "erofs", flags, options)
         except OSError as error:
             failures.append(error)
 
@@ -159,6 +160,11 @@ def hide(target: Place, *, lazy: bool) -> None:
 def detach(target: Place) -> None:
     """`hide` for remains of a crash: at once, whoever holds them."""
     hide(target, lazy=True)
+
+
+def _flags_over(fuse_path: Place) -> int:
+    """Of a mount in place of that at *fuse_path*. `-o noexec` is the FUSE mount's, and nobody else would heed it."""
+    return _VEIL_FLAGS | (os.statvfs(fuse_path).f_flag & MountFlag.NOEXEC)
 
 
 def _layer(path: Place) -> str:

@@ -312,7 +312,14 @@ class BucketStore:
         """Clients are made at first use (5 ms, the first 20 ms): a process that only reads makes one."""
         client = self._clients.get(purpose)
         if client is None:
-            client = self._clients[purpose] = make_client(self.address, purpose)
+            from obstore.exceptions import BaseError
+
+            try:
+                client = self._clients[purpose] = make_client(self.address, purpose)
+            except BaseError as error:  # it reads variables of the environment, more of them than AWS's own client
+                raise InvalidInput(
+                    f"{self.url}: {parse_obstore(str(error)).message}", remedy="check the AWS_* variables"
+                ) from error
         return client
 
 

@@ -73,6 +73,8 @@ def make_client(address: BucketAddress, purpose: Purpose) -> S3Store:
             keys["session_token"] = credentials.session_token
     elif credentials is not None:
         keys["credential_provider"] = credentials
+    else:  # else it looks into the environment, and fails where only one of the two is there
+        keys["access_key_id"] = keys["secret_access_key"] = ""
     return S3Store(
         address.bucket,
         client_options=options,

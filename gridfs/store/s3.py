@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -81,19 +81,33 @@ class AwsSession:
             return region
         return None
 
-    def client(
+    @asynccontextmanager
+    async def client(
         self, *, region: str, endpoint_url: str | None, signed: bool, keys: StaticCredentials | None = None
-    ) -> Any:
-        """A client of S3, as an asynchronous context manager; *keys* take the place of the chain."""
+    ) -> AsyncIterator[Any]:
+        """A client of S3; *keys* take the place of the chain. Raises InvalidInput for a profile that there is not."""
         given = {}
         if keys is not None:
             given["aws_access_key_id"] = keys.access_key_id
             given["aws_secret_access_key"] = keys.secret_access_key
             given["aws_session_token"] = keys.session_token or ""
-        with map_botocore_error(endpoint_url or "s3", None):
-            return self._session.create_client(
-                "s3", region_name=region, endpoint_url=endpoint_url, config=client_config(signed=signed), **given
-            )
+        async with AsyncExitStack() as opened:
+            with map_botocore_error(endpoint_url or "s3", None):  # the configuration is read when it is entered
+                try:
+                    client = await opened.enter_async_context(
+                        self._session.create_client(
+                            "s3",
+                            region_name=region,
+                            endpoint_url=endpoint_url,
+                            config=client_config(signed=signed),
+                            **given,
+                        )
+                    )
+                except ValueError as error:  # botocore takes less than others do: no host name with an underscore
+                    raise InvalidInput(
+                        f"{endpoint_url or 's3'}: {error}", remedy="name the server by its number, or another name"
+                    ) from error
+            yield client
 
     async def bucket_region(self, bucket: str, *, endpoint_url: str | None = None) -> str | None:
         """Where *bucket* is: S3 tells everyone, also with a 301 or a 403. Raises NotFound if there is none.

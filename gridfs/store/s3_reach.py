@@ -17,6 +17,7 @@ from random import Random
 
 from gridfs.config import AwsEnvironment, StoreSettings
 from gridfs.errors import AccessDenied, NotFound, ObjectMissing
+from gridfs.selection import endpoint_of
 from gridfs.store.address import BucketAddress, StaticCredentials
 from gridfs.store.base import ObjectHead
 from gridfs.store.retry import RetryPolicy, persist
@@ -51,9 +52,9 @@ async def reach(bucket: str, path: str, settings: StoreSettings, aws: AwsEnviron
     """The way to what `s3://bucket/path` means: all below `path/`, or the object *path*.
 
     Raises NotFound when there is no such bucket, prefix or object, AccessDenied when it may not be listed, StoreRefused
-    when the endpoint is no S3 server.
+    when the endpoint is no S3 server, InvalidInput when it is no address.
     """
-    endpoint_url = settings.endpoint_url or aws.endpoint_url
+    endpoint_url = endpoint_of(settings.endpoint_url, None, aws)
     session = AwsSession(settings.profile)
     told = await persist(lambda: session.bucket_region(bucket, endpoint_url=endpoint_url), _PATIENCE, Random())
     region = told or settings.region or aws.region or "us-east-1"

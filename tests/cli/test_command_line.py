@@ -121,6 +121,28 @@ def test_a_reader_that_leaves_is_no_error(private_dirs):
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["datastore"], ["status", "-o", "json"]])
+def test_an_output_that_is_full(private_dirs, arguments):
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "gridfs", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+    assert ended.returncode == 10
+    assert ended.stderr.splitlines()[-1].startswith("grid: the output can't be written: No space left")
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-"])
+def test_descriptors_that_are_closed_are_no_error(private_dirs, closed):
+    """As those of a daemon that runs a command: no file of ours may take their place, nor be missed."""
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "gridfs", "datastore"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_defect_says_where_its_traceback_is(private_dirs):
     code = (
         "import sys\n"

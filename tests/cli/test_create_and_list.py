@@ -233,6 +233,22 @@ class TestBadInput:
 
     def test_no_such_profile(self, grid):
         grid("--store", "s3://bucket/x", "--profile", "nobody", "datastore").failed(2, "nobody")
+        grid("--profile", "nobody", "datastore", "create", "s3://bucket/x").failed(2, "nobody")
+
+    def test_half_of_the_credentials(self, grid, s3_ceph):
+        """Where nobody signs they are of no use, and in nobody's way."""
+        half = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "secret"}
+        where = ("--store", s3_ceph.store_url(), "--endpoint-url", s3_ceph.endpoint_url, "--no-sign-request")
+        grid(*where, "datastore", env=half).failed(5, s3_ceph.bucket)
+
+    def test_a_variable_that_means_nothing(self, grid, s3_ceph):
+        where = ("--store", s3_ceph.store_url(), "--endpoint-url", s3_ceph.endpoint_url)
+        wrong = {"AWS_SERVER_SIDE_ENCRYPTION": "rot13"}
+        grid(*where, "datastore", env=wrong).failed(2, "rot13", "AWS_* variables")
+
+    def test_a_host_that_aws_does_not_take(self, grid):
+        where = ("--endpoint-url", "http://my_server:9000")
+        grid(*where, "datastore", "create", "s3://bucket/x").failed(2, "http://my_server:9000")
 
     def test_a_store_that_is_a_file(self, grid, folder, tmp_path):
         (tmp_path / "store").write_bytes(b"")

@@ -90,3 +90,10 @@ def test_options_become_those_of_grid_mount(arguments: list[str], expected: list
 def test_wrong_usage_says_the_right_one(arguments: list[str]) -> None:
     with pytest.raises(InvalidInput, match=r"usage: mount\.gridfs"):
         translate(arguments)
+
+
+def test_flags_that_are_off() -> None:
+    given = "foreground=0,no_sign_request=no,zero_open=off,image=YES"
+    assert translate(["pets", "/data", "-o", given]) == ["mount", "pets", "/data", "--no-zero-open", "--image"]
+    with pytest.raises(InvalidInput, match="'banana' is neither yes nor no"):
+        translate(["pets", "/data", "-o", "image=banana"])

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from gridfs.cli import remove
 from gridfs.config import Paths
+from gridfs.errors import Interrupted
 from gridfs.life.target import Target
 from tests.cli.conftest import ENDING_S, Ended, files_below
 from tests.support.daemons import release_all
@@ -152,6 +154,7 @@ def test_download(grid, pets, tmp_path):
     grid("datastore", "download", "pets@1", tmp_path / "all").failed(2, "cats/2.jpg", "remove it")
     grid("datastore", "download", "pets", "nothing", tmp_path / "x").failed(3, "nothing")
     grid("datastore", "download", "pets", tmp_path / "cats" / "3.jpg").failed(2, "3.jpg is not a directory")
+    grid("datastore", "download", "pets", "", cwd=tmp_path / "cats").failed(2, "is empty")
     assert not (tmp_path / "x").exists()
 
 
@@ -325,3 +328,11 @@ def test_a_no_copy_creation_succeeds_beside_a_record_that_can_t_be_read(grid, pr
     (private_dirs.data / "store/datastores/set/versions/00000001.json").write_bytes(b"{")
     made = grid(*create, "-o", "json", env=s3_moto.environment()).json
     assert (made["version"], made["changes"]) == (3, {"added": 0, "changed": 0, "removed": 0})
+
+
+def test_the_answer_no_is_not_called_ctrl_c(monkeypatch):
+    for stream in (sys.stdin, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.confirm", lambda *args, **kwargs: False)
+    with pytest.raises(Interrupted, match="nothing was deleted"):
+        remove._ask("Delete it?")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from gridfs.config import StoreSettings
+from gridfs.config import StoreSettings, ensure_cache
 from gridfs.errors import AccessDenied, Busy, FormatError, InvalidInput, NotFound, Unsupported
 from gridfs.model import Version
 from gridfs.mount import client, mountpoint
@@ -88,6 +90,46 @@ def test_cache_directory_of_someone_else(staged: Stage, version: Version, tmp_pa
     assert_nothing_left(staged, tmp_path)
 
 
+def test_cache_directory_that_others_use_too(staged: Stage, version: Version, tmp_path: Path) -> None:
+    """Nobody is shut out of /tmp by `--cache-dir /tmp`."""
+    (tmp_path / "mount").mkdir()
+    shared = tmp_path / "shared"
+    for mode, name in (0o1777, None), (0o755, "somebodys"):
+        shared.mkdir()
+        if name is not None:
+            (shared / name).touch()
+        shared.chmod(mode)
+        request = staged.request(version, tmp_path / "mount")
+        request = dataclasses.replace(request, cache=dataclasses.replace(request.cache, directory=shared))
+        with pytest.raises(AccessDenied, match=f"{shared} would be closed to others.*--cache-dir {shared}/gridfs"):
+            client.mount(request, staged.paths)
+        assert shared.stat().st_mode & 0o7777 == mode
+        assert [path.name for path in shared.iterdir()] == ([name] if name else [])
+        shared.rename(tmp_path / f"{mode:o}")
+    assert_nothing_left(staged, tmp_path)
+
+
+def test_cache_directory_that_is_open_and_the_caches_own(tmp_path: Path) -> None:
+    """It is made private, as ever: an empty one, one that was opened, and a disk of its own."""
+    own = tmp_path / "own"
+    for name in ("manifests", "lost+found"):
+        (own / name).mkdir(parents=True)
+    own.chmod(0o755)
+    assert ensure_cache(own) == own
+    assert own.stat().st_mode & 0o7777 == 0o700
+
+
+def test_cache_directory_below_the_mountpoint(staged: Stage, version: Version, tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    request = staged.request(version, tmp_path / "mount")
+    for place in (tmp_path / "mount", tmp_path / "mount" / "cache"):
+        request = dataclasses.replace(request, cache=dataclasses.replace(request.cache, directory=place))
+        with pytest.raises(InvalidInput, match=f"would hide the cache {place}"):
+            client.mount(request, staged.paths)
+    assert list((tmp_path / "mount").iterdir()) == []
+    assert_nothing_left(staged, tmp_path)
+
+
 def test_cache_directory_that_can_not_be_made(staged: Stage, version: Version, tmp_path: Path) -> None:
     (tmp_path / "mount").mkdir()
     request = staged.request(version, tmp_path / "mount")
@@ -95,6 +137,36 @@ def test_cache_directory_that_can_not_be_made(staged: Stage, version: Version, t
     with pytest.raises(AccessDenied, match=r"/proc/nowhere can't be made: .*--cache-dir"):
         client.mount(request, staged.paths)
     assert_nothing_left(staged, tmp_path)
+
+
+def test_log_that_can_not_be_written(staged: Stage, version: Version, tmp_path: Path) -> None:
+    """As of a home that is read-only."""
+    (tmp_path / "mount").mkdir()
+    request = staged.request(version, tmp_path / "mount")
+    paths = dataclasses.replace(staged.paths, state=Path("/proc/nowhere"))
+    with pytest.raises(AccessDenied, match=r"the log /proc/nowhere/.* can't be written: .*XDG_STATE_HOME"):
+        client.mount(request, paths)
+    assert_nothing_left(staged, tmp_path)
+
+
+def test_record_that_finds_no_room(staged: Stage, version: Version, tmp_path: Path) -> None:
+    """A start that fails in its last step has not crashed: what it had mounted is gone."""
+    (tmp_path / "mount").mkdir()
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700,size=64k", "gridfs-test", runtime], check=True)
+    try:
+        with contextlib.suppress(OSError), open(runtime / "full", "wb", buffering=0) as full:
+            while True:
+                full.write(bytes(4096))
+        paths = dataclasses.replace(staged.paths, runtime=runtime)
+        with pytest.raises(Unsupported, match=r"No space left on device; .*XDG_RUNTIME_DIR"):
+            client.mount(staged.request(version, tmp_path / "mount"), paths)
+        assert list((tmp_path / "mount").iterdir()) == []
+        assert Registry(runtime).mount_ids() == []
+        assert [m.mountpoint for m in current() if m.mountpoint.is_relative_to(tmp_path)] == [runtime]
+    finally:
+        subprocess.run(["umount", "--lazy", runtime], check=True)
 
 
 def test_unmount_of_what_is_not_there(staged: Stage, tmp_path: Path) -> None:

@@ -178,6 +178,18 @@ def test_options_decide_owner_and_modes(staged: Stage, version: Version, tmp_pat
     assert {(status.st_uid, status.st_gid) for status in shown.values()} == {(1234, 5678)}
 
 
+@pytest.mark.parametrize(
+    "without", [{}, {"image": False}, {"image": False, "veil": False}], ids=["image", "veil", "bare"]
+)
+def test_noexec_holds_whatever_shows_the_tree(
+    staged: Stage, version: Version, tmp_path: Path, without: dict[str, bool]
+) -> None:
+    mount = staged.mount(version, tmp_path / "mount", MountOptions(allow_other=True, extra=("noexec",), **without))
+    assert os.access(mount / "file0", os.R_OK)
+    with pytest.raises(PermissionError):
+        subprocess.run([mount / "run"], check=False)
+
+
 def test_xattr_shows_where_bytes_come_from(staged: Stage, version: Version, tmp_path: Path) -> None:
     mount = staged.mount(version, tmp_path / "mount", MountOptions(allow_other=True, xattr=True))
     names = {"user.gridfs.inode", "user.gridfs.object", "user.gridfs.offset", "user.gridfs.sha256"}

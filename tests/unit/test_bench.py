@@ -10,7 +10,10 @@ import pytest
 
 from gridfs.bench import svg
 from gridfs.bench.figures import Latency, Rate, quantile
+from gridfs.bench.measure import Cold
 from gridfs.bench.parallel import read_by, shuffled
+from gridfs.bench.plot import plot
+from gridfs.bench.run import Measurement
 from gridfs.bench.sample import SampleFile, choose
 from tests.support.data import ramp
 
@@ -85,6 +88,11 @@ def test_a_failing_reader_fails_the_measurement(tree: Path) -> None:
 def test_the_shuffled_order_is_always_the_same() -> None:
     files = [SampleFile(b"%d" % number, 1) for number in range(50)]
     assert shuffled(files, 3) == shuffled(files, 3) != files
+
+
+def test_a_plot_of_a_directory_whose_name_no_xml_may_hold() -> None:
+    chart = plot(Measurement("/a\udcff\x01", "ext4", Cold.FILES, 0, 0, 0, (), ()))
+    assert "Latency at /a\\udcff\\x01" in [element.text for element in ElementTree.fromstring(chart.encode()).iter()]
 
 
 def test_plots_are_well_formed_whatever_the_names() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 import click
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from gridfs.cli.app import grid
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.mount_options import mount_options, mount_settings
-from gridfs.cli.parameters import DURATION, GROUP, PERMISSION_BITS, SIZE, SPEC, USER, Number, Seconds
+from gridfs.cli.parameters import DIRECTORY, DURATION, GROUP, PERMISSION_BITS, SIZE, SPEC, USER, Number, Seconds
 from gridfs.config import GIB, MIB, Environment, MountOptions
 from gridfs.errors import InvalidInput
 from gridfs.model import VersionSpec
@@ -45,7 +46,16 @@ def test_meanings(kind, text, meaning):
 
 @pytest.mark.parametrize(
     ("kind", "text"),
-    [(SIZE, "many"), (SIZE, "-1"), (SIZE, "1XB"), (DURATION, "soon"), (PERMISSION_BITS, "999"), (USER, "no-such-user")],
+    [
+        (USER, "4294967295"),
+        (GROUP, "99999999999"),
+        (SIZE, "many"),
+        (SIZE, "-1"),
+        (SIZE, "1XB"),
+        (DURATION, "soon"),
+        (PERMISSION_BITS, "999"),
+        (USER, "no-such-user"),
+    ],
 )
 def test_what_is_refused_is_named(kind, text):
     with pytest.raises(click.BadParameter, match=text):
@@ -68,6 +78,23 @@ def settings_of(*arguments: str) -> MountOptions:
 
     command.main(list(arguments), standalone_mode=False)
     return found[0]
+
+
+def test_a_cache_directory_whose_home_the_shell_has_left(monkeypatch: pytest.MonkeyPatch):
+    """bash leaves the `~` of `--cache-dir=~/cache`, and nobody expands that of a variable in a file."""
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert DIRECTORY.convert("~/cache", None, None) == Path("/home/ann/cache")
+    assert Invocation(Environment(cache_dir="~/cache")).cache_settings().directory == Path("/home/ann/cache")
+
+
+def test_an_empty_cache_directory_is_not_the_current_one():
+    with pytest.raises(click.BadParameter, match="it is empty"):
+        settings_of("--cache-dir", "")
+
+
+def test_a_read_that_may_take_no_time_is_refused():
+    with pytest.raises(InvalidInput, match="--read-timeout 0"):
+        settings_of("--read-timeout", "0")
 
 
 def test_the_defaults_of_the_mount_are_those_of_the_record():

@@ -9,7 +9,7 @@ import pytest
 from gridfs.config import AwsEnvironment, Environment, Paths, StoreSettings
 from gridfs.config_file import ConfigFile
 from gridfs.errors import InvalidInput
-from gridfs.selection import SelectedStore, StoreFlags, select_store
+from gridfs.selection import SelectedStore, StoreFlags, endpoint_of, select_store
 
 PATHS = Paths.from_environment({"HOME": "/home/ann"})
 STORES = {
@@ -90,6 +90,7 @@ REFUSED = {
     "unknown scheme": (StoreFlags(store="ftp://host/x"), "'ftp://' is no store that gridfs knows"),
     "no bucket": (StoreFlags(store="s3://"), "--store 's3://' names no bucket"),
     "relative file address": (StoreFlags(store="file://data/x"), "--store 'file://data/x' has no absolute path"),
+    "no path": (StoreFlags(store="file:///a%00b"), "--store 'file:///a%00b' is no path"),
     "endpoint of a directory": (StoreFlags(store="/a", endpoint_url="http://h"), "--endpoint-url means nothing for"),
     "unsigned directory": (StoreFlags(store="/a", no_sign_request=True), "--no-sign-request means nothing for"),
     "endpoint without scheme": (
@@ -105,6 +106,33 @@ def test_what_is_refused(case):
     with pytest.raises(InvalidInput) as caught:
         select(flags, file=FILE)
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *("http://", "http://:80", "http://host:99999", "http://host:port", "http://a b", "http://[::1", "http://ü.de"),
+        *("host:9", "ftp://host", " http://host", "http://user:word@host", "http://host?a=b", "http://host/#a"),
+    ],
+)
+def test_what_is_no_address_of_a_server(wrong: str):
+    with pytest.raises(InvalidInput, match=r"--endpoint-url 'h?.*' is no address") as caught:
+        select(StoreFlags(store="s3://bucket", endpoint_url=wrong))
+    assert "word" not in str(caught.value)
+    with pytest.raises(InvalidInput, match="AWS_ENDPOINT_URL '"):
+        endpoint_of(None, None, AwsEnvironment(endpoint_url=wrong))
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("HTTP://Host:9000/", "http://Host:9000"),
+        ("https://my_minio", "https://my_minio"),
+        ("http://[::1]:9/path/", "http://[::1]:9/path"),
+    ],
+)
+def test_addresses_of_servers(given: str, meant: str):
+    assert endpoint_of(given, None, AwsEnvironment()) == meant
 
 
 def test_an_unknown_name_of_the_environment_names_the_variable():

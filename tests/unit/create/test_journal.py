@@ -212,6 +212,14 @@ def test_problems_of_an_earlier_scan_are_gone(journal: Journal) -> None:
     assert [problem.reason for problem in journal.problems()] == ["fifo"]
 
 
+def test_a_problem_whose_detail_is_no_utf8(journal: Journal) -> None:
+    """As the name of an extended attribute may be."""
+    problem = Problem("xattr", b"a", "user.\udcff, user.\n")
+    journal.add_problem(problem)
+    journal.end_scan()
+    assert list(journal.problems()) == [problem]
+
+
 def test_objects_that_are_gone_take_their_contents_with_them(journal: Journal) -> None:
     files = [file(b"a"), file(b"b")]
     for each in files:
