@@ -27,6 +27,7 @@ from gridfs.create.journal_schema import (
     BASE,
     DURABLE,
     INDEX_CONTENTS,
+    NAMED,
     NAMES_OF,
     PENDING,
     ROWS,
@@ -121,13 +122,17 @@ class Journal:
         self._connection.execute("DELETE FROM problem WHERE scan <> ?", (self._scan,))
         self.commit()
 
-    def find_file(self, path: bytes) -> tuple[int, int | None] | None:
-        """Size and content of a file that this scan has found."""
+    def find_named(self, path: bytes) -> tuple[Found, int | None] | None:
+        """The file, with its content, or the symbolic link that this scan has found at *path*."""
+        row = self._connection.execute(NAMED, (*place_of(path), self._scan)).fetchone()
+        return None if row is None else (_found(row[:-1]), row[-1])
+
+    def find_problem(self, path: bytes) -> Problem | None:
+        """What this scan has reported of *path*, if anything."""
         row = self._connection.execute(
-            "SELECT size, content FROM found WHERE directory = ? AND name = ? AND kind = 2 AND scan = ?",
-            (*place_of(path), self._scan),
+            "SELECT reason, name, detail FROM problem WHERE name = ? AND scan = ? LIMIT 1", (path, self._scan)
         ).fetchone()
-        return None if row is None else (row[0], row[1])
+        return None if row is None else Problem(*row)
 
     def earlier_sha256(self, found: Found) -> bytes | None:
         """The hash of the file that an earlier scan has found at the same path with the same size and mtime."""
