@@ -4,7 +4,7 @@ Each (re)connection starts at the address that the user gave, follows at most MA
 target may have expired meanwhile) and none from https to http. The first answer settles what the resource is: its
 length and its validator (a strong ETag, else Last-Modified). A later one has to agree:
 
-    206 with our validator, our range and our length     goes on
+    206 with our validator, our range and our length     goes on (a length that was not said before is ours from now on)
     200 with our validator (the server has no ranges)    what was read already is read again and dropped
     anything else                                        the resource changed: SourceProblem, nothing is mixed
 
@@ -18,7 +18,7 @@ import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -230,8 +230,10 @@ class HttpResource:
         if position == 0 and self._info.validator is None:
             self._info = seen
             return 0
-        if seen.validator != self._info.validator or seen.size_bytes != self._info.size_bytes:
+        size_bytes = self._info.size_bytes if seen.size_bytes is None else seen.size_bytes
+        if seen.validator != self._info.validator or self._info.size_bytes not in (None, size_bytes):
             raise SourceProblem(f"{self.label} changed while it was read", remedy="run the command again")
+        self._info = replace(self._info, size_bytes=size_bytes)
         if status == 200:
             return position
         match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))

@@ -54,6 +54,14 @@ async def test_a_broken_connection_is_continued_where_it_broke(server: Server, c
 
 
 @on_trio
+async def test_a_length_that_only_a_later_answer_says_is_no_change(server: Server) -> None:
+    """A cache sends on what it does not have yet by chunks, and what it has by ranges."""
+    resource = Resource(CONTENT, chunked=True, stall_after=[1_000_000])
+    assert await read(server.serve("/a", resource)) == CONTENT
+    assert [request.get("Range") for request in resource.requests] == [None, "bytes=1000000-"]
+
+
+@on_trio
 async def test_a_date_serves_as_validator(server: Server) -> None:
     date = "Wed, 21 Oct 2015 07:28:00 GMT"
     resource = Resource(CONTENT, etag=None, last_modified=date, break_after=[1_000_000])
