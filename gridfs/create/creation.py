@@ -88,7 +88,8 @@ async def create_datastore(
     Unsupported for a disk of this node that is full or fails, and what the store raises.
     """
     with disk_failures_named(paths.state):
-        async with opened_source(request, store.url, paths) as (source, notes):
+        where = replace(store_settings or StoreSettings(store.url), url=store.url)
+        async with opened_source(request, where, paths) as (source, notes):
             return await _create(
                 request, source, notes, store, store_settings, paths, progress, block_size_bytes, pack_size_bytes
             )

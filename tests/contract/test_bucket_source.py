@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -29,6 +30,7 @@ from gridfs.errors import (
 from gridfs.manifest.reader import Manifest
 from gridfs.model import Kind, Mode, VersionSpec
 from gridfs.store.directory import DirectoryStore
+from gridfs.store.stack import open_store
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
 from tests.support.s3 import S3Server
@@ -153,7 +155,7 @@ async def test_one_object_is_a_datastore_of_one_file(filled: tuple[Place, S3Serv
 async def test_patterns_and_a_dry_run(filled: tuple[Place, S3Server]) -> None:
     place, s3 = filled
     request = place.request(f"s3://{s3.bucket}/data/", include=("*.txt", "deep/*"), exclude=("ü/*",))
-    seen = await preview(request, place.store.url, place.paths, Silent())
+    seen = await preview(request, StoreSettings(place.store.url), place.paths, Silent())
     assert (seen.files, seen.total_bytes) == (2, 13)
     assert not list(place.store.root.rglob("*"))
     await place.create(f"s3://{s3.bucket}/data/", include=("*.txt", "deep/*"), exclude=("ü/*",))
@@ -168,6 +170,38 @@ async def test_strict_makes_nothing_of_what_can_not_be_kept(filled: tuple[Place,
         await place.create(f"s3://{s3.bucket}/data/", strict=True)
     assert await Catalog(place.store).names() == []
     await place.create(f"s3://{s3.bucket}/data/", strict=True, exclude=("x//*", "mark/", "clash"))
+
+
+@on_both
+@on_trio
+async def test_a_bucket_with_its_own_store_in_it(
+    filled: tuple[Place, S3Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each version would hold all versions before it."""
+    place, s3 = filled
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    settings = StoreSettings(f"s3://{s3.bucket}/data/store", s3.endpoint_url)
+    s3.client().put_object(Bucket=s3.bucket, Key="data/store/datastores2/kept", Body=b"k")
+    request = place.request(f"s3://{s3.bucket}/data/", exclude=("large", "sub/*"))
+    store = await open_store(settings)
+    try:
+        for _ in range(2):
+            await create_datastore(request, store, place.paths, Silent(), store_settings=settings)
+        tree = await stored_tree(store, place.paths, VersionSpec("set"))
+        seen = await preview(request, settings, place.paths, Silent())
+        without = replace(request, exclude=("store/*", "x//*", "mark/", "clash"), strict=True)
+        await create_datastore(without, store, place.paths, Silent(), store_settings=settings)
+        elsewhere = await preview(request, replace(settings, endpoint_url="http://127.0.0.1:9"), place.paths, Silent())
+    finally:
+        await store.aclose()
+    assert [path for path in tree.nodes if path.startswith(b"store/")] == [
+        b"store/datastores2",
+        b"store/datastores2/kept",
+    ]
+    assert tree.reasons()["own-directory"] == [b"store/datastores"]
+    assert seen.files == sum(node.kind is Kind.FILE for node in tree.nodes.values())
+    assert elsewhere.files > seen.files, "a bucket of the same name on another server is another bucket"
 
 
 @on_both
@@ -391,7 +425,7 @@ async def test_archived_objects_are_reported(tmp_path: Path, private_dirs: Paths
     with serving(tmp_path) as (place, server, _):
         server.storage_class = "DEEP_ARCHIVE"
         request = place.request("s3://bucket/d/")
-        seen = await preview(request, place.store.url, place.paths, Silent())
+        seen = await preview(request, StoreSettings(place.store.url), place.paths, Silent())
         assert (seen.files, [(p.reason, p.count) for p in seen.problems]) == (0, [("archived", 3)])
         with pytest.raises(GridfsError, match="3 entries"):
             await place.create("s3://bucket/d/")
