@@ -154,7 +154,7 @@ class _Creation:
 
     async def run(self) -> CreateResult:
         await self._store.verify_create_only()
-        async with protected(self._catalog, self._request.name, self._journal) as protection:
+        async with protected(self._catalog, self._request.name, self._journal, self._progress) as protection:
             return await self._run(protection)
 
     async def _run(self, protection: Protection) -> CreateResult:
