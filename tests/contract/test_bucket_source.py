@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -277,6 +278,8 @@ class Server:
         self.failures: list[Reply] = []
         self.bodies = dict(CONTENT)
         self.page_size = 1000
+        self.has_etags = True
+        """Of listings."""
 
     def __call__(self, asked: Asked) -> Reply:
         headers = {"x-amz-bucket-region": self.region} if self.region else {}
@@ -306,7 +309,8 @@ class Server:
         after, prefix = asked.query.get("start-after", ""), asked.query["prefix"]
         keys = [key for key in sorted(CONTENT) if key > after and key.startswith(prefix)]
         most = min(self.page_size, int(asked.query["max-keys"]))
-        return page(keys[:most], truncated=len(keys) > most, storage_class=self.storage_class)
+        listed = page(keys[:most], truncated=len(keys) > most, storage_class=self.storage_class)
+        return listed if self.has_etags else Reply(200, re.sub(b"<ETag>.*?</ETag>", b"", listed.body))
 
 
 @contextmanager
@@ -456,6 +460,17 @@ async def test_a_body_that_is_not_what_its_etag_says(tmp_path: Path, private_dir
         with pytest.raises(SourceProblem, match=r"b can't be read: its MD5"):
             await place.create("s3://bucket/d/")
         assert await Catalog(place.store).names() == []
+
+
+@on_trio
+async def test_a_server_that_lists_no_etags(tmp_path: Path, private_dirs: Paths) -> None:
+    with serving(tmp_path) as (place, server, _):
+        server.has_etags = False
+        await place.create("s3://bucket/d/")
+        assert await place.files() == hashed({key[2:]: content for key, content in CONTENT.items()})
+        with pytest.raises(SourceProblem, match=r"d/.*no ETag.*leave out --no-copy"):
+            await place.create("s3://bucket/d/", mode=Mode.NO_COPY)
+        assert len(await Catalog(place.store).versions("set")) == 1
 
 
 @pytest.mark.parametrize(
