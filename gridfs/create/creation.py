@@ -29,7 +29,7 @@ from gridfs.create.arrive import Arriving
 from gridfs.create.compose import write_manifest
 from gridfs.create.expected import Expected
 from gridfs.create.groups import single_error
-from gridfs.create.journal import Journal
+from gridfs.create.journal import Journal, opened_journal
 from gridfs.create.node_disk import disk_failures_named
 from gridfs.create.opening import bucket_of, opened_source
 from gridfs.create.progress import Progress
@@ -108,7 +108,7 @@ async def _create(
 ) -> CreateResult:
     with claimed(paths, request, store.url, store_settings) as directory:
         on_clash = refuse_clash(source.label) if isinstance(source, StreamedSource) else None
-        journal = Journal(directory / "journal.sqlite", on_clash=on_clash)
+        journal = opened_journal(directory / "journal.sqlite", on_clash=on_clash)
         settings = PublishSettings(
             block_size_bytes,
             lambda object_id: object_key(request.name, object_id),

@@ -37,12 +37,25 @@ from gridfs.create.journal_schema import (
     FoundRow,
     StoredObject,
 )
+from gridfs.create.node_disk import is_damage
 from gridfs.create.source import Found, SourceTotals
 from gridfs.manifest.order import path_of, place_of
 from gridfs.model import Kind, Problem
 
 _PAGE_ROWS = 4096
 _CACHE_KIB = 16 * 1024
+
+
+def opened_journal(path: Path, *, on_clash: Callable[[bytes], None] | None = None) -> Journal:
+    """As Journal; what lies at *path* and is no journal (any more) is replaced by a new one: it costs sending again."""
+    try:
+        return Journal(path, on_clash=on_clash)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return Journal(path, on_clash=on_clash)
 
 
 class Journal:
@@ -52,6 +65,13 @@ class Journal:
         """Opens the journal at *path*, or begins it. *on_clash* is told paths that are both a directory and not one;
         without it the directory wins and the report says so."""
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._open(on_clash)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _open(self, on_clash: Callable[[bytes], None] | None) -> None:
         # NORMAL: a kill loses nothing, and a power cut may lose the last commits but not the file.
         self._connection.executescript(
             f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{_CACHE_KIB}; {SCHEMA}"
