@@ -22,15 +22,15 @@ sees the other. So a creator does, in this order:
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
 import trio
 
 from gridfs.catalog_keys import collections_prefix, lease_key, leases_prefix
-from gridfs.errors import Busy, FormatError, ObjectMissing, StoreUnavailable
+from gridfs.errors import Busy, FormatError, GridfsError, ObjectMissing, StoreUnavailable
 from gridfs.model import Buffer
 from gridfs.store.base import ObjectHead, ObjectStore
 
@@ -47,9 +47,10 @@ a creator waits if a collector was killed in the middle of one."""
 FORMAT = 1
 """Of a lease's content."""
 
-_WAIT_FOR_REMOVAL_S = 2.0
+RELEASE_TIMEOUT_S = 5.0
+"""Of a creation that failed: a lease that is not given back expires by itself."""
 
-_log = logging.getLogger(__name__)
+_WAIT_FOR_REMOVAL_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +135,34 @@ class Lease:
 
 
 async def take_lease(
-    store: ObjectStore, name: str, *, versions: Sequence[int] = (), since_ns: int | None = None
+    store: ObjectStore,
+    name: str,
+    *,
+    versions: Sequence[int] = (),
+    since_ns: int | None = None,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> Lease:
     """Takes a lease for a creation of *name* that may reuse the data of *versions*.
 
-    Returns once no removal is going on that could have missed it.
+    Returns once no removal is going on that could have missed it; *on_wait* is told once if one is, which may take
+    ANNOUNCEMENT_EXPIRY_S. What it raises leaves no lease, as far as the store can be reached.
     """
     key = lease_key(name, uuid4().hex)
-    await store.put_if_absent(key, format_lease(LeaseRecord(tuple(versions), since_ns)))
-    put_at_ns = (await store.head(key)).last_modified_ns
-    record = LeaseRecord(tuple(versions), put_at_ns if since_ns is None else since_ns)
-    await store.put(key, format_lease(record))
-    started_s = trio.current_time()
-    while await _is_removing(store, name, put_at_ns + int((trio.current_time() - started_s) * 1e9)):
-        _log.info("creation of %s waits for a garbage collection that is removing", name)
-        await trio.sleep(_WAIT_FOR_REMOVAL_S)
+    try:
+        await store.put_if_absent(key, format_lease(LeaseRecord(tuple(versions), since_ns)))
+        put_at_ns = (await store.head(key)).last_modified_ns
+        record = LeaseRecord(tuple(versions), put_at_ns if since_ns is None else since_ns)
+        await store.put(key, format_lease(record))
+        started_s, is_told = trio.current_time(), False
+        while await _is_removing(store, name, put_at_ns + int((trio.current_time() - started_s) * 1e9)):
+            if not is_told:
+                on_wait()
+                is_told = True
+            await trio.sleep(_WAIT_FOR_REMOVAL_S)
+    except BaseException:
+        with trio.move_on_after(RELEASE_TIMEOUT_S, shield=True), suppress(GridfsError):
+            await store.delete(key)
+        raise
     return Lease(store, name, key, record, put_at_ns)
 
 

@@ -21,7 +21,7 @@ def print_preview(invocation: Invocation, request: CreateRequest, selected: Sele
         from gridfs.create.preview import preview
 
         with shown_progress() as progress:
-            return await preview(request, selected.settings.url, invocation.paths, progress)
+            return await preview(request, selected.settings, invocation.paths, progress)
 
     seen = invocation.run(work)
     if invocation.json:

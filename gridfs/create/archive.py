@@ -8,6 +8,7 @@ and otherwise from a spool file on this node's disk, which has no name and is go
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -160,9 +161,18 @@ def local_archive(path: Path, spool_directory: Path) -> ArchiveSource:
         except OSError as error:
             raise AccessDenied(f"{path} can't be read: {error.strerror}") from error
         with file:
+            generation = _generation(file)
             yield cast("ArchiveFile", file)
+            if _generation(file) != generation:
+                raise SourceProblem(f"{path} changed while it was read", remedy="run the same command again")
 
     return ArchiveSource(str(path), open_file, spool_directory)
+
+
+def _generation(file: IO[bytes]) -> tuple[int, int, int]:
+    """What no writer leaves as it is."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _read_fully(file: Readable, size: int) -> bytes:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gridfs.errors import SourceProblem
+from gridfs.model import Problem
 
 MAX_COMPONENT_BYTES = 255
 MAX_PATH_BYTES = 4095
@@ -60,6 +61,11 @@ def link_stays_inside(path: bytes, target: bytes) -> bool:
     while upwards < len(components) and components[upwards] == b"..":
         upwards += 1
     return b".." not in components[upwards:] and upwards <= path.count(b"/")
+
+
+def link_outside(path: bytes, target: bytes) -> Problem:
+    """The report of a symbolic link that was left out because it may lead out of the root."""
+    return Problem("link-outside", path, target.decode("utf-8", "backslashreplace"))
 
 
 @dataclass(slots=True)

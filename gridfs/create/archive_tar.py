@@ -16,7 +16,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO, Self, cast
 
-from gridfs.create.archive_rules import MODE_MASK, Account, damaged, entry_path, link_stays_inside
+from gridfs.create.archive_rules import MODE_MASK, Account, damaged, entry_path, link_outside, link_stays_inside
 from gridfs.create.decompress import Readable
 from gridfs.create.source import Arrivals, Found, clamped_ns
 from gridfs.errors import SourceProblem
@@ -138,7 +138,7 @@ class _Member:
             if link_stays_inside(path, target):
                 self._arrivals.entry(Found(path, Kind.SYMLINK, 0o777, len(target), mtime_ns, target))
             else:
-                self._arrivals.add_problem(Problem("link-outside", path, target.decode("utf-8", "backslashreplace")))
+                self._arrivals.add_problem(link_outside(path, target))
         elif member.islnk():
             earlier = entry_path(_bytes(member.linkname), self._account.archive)
             self._arrivals.entry(Found(path, Kind.FILE, mode, 0, mtime_ns, same_as=earlier))

@@ -28,6 +28,7 @@ from gridfs.create.archive_rules import (
     Account,
     damaged,
     entry_path,
+    link_outside,
     link_stays_inside,
 )
 from gridfs.create.decompress import Stage, StageError, ZlibStage, ZstdStage, lzma_stage
@@ -99,7 +100,7 @@ def _link(path: bytes, mtime_ns: int, content: _Content, arrivals: Arrivals) -> 
     if link_stays_inside(path, target):
         arrivals.entry(Found(path, Kind.SYMLINK, 0o777, len(target), mtime_ns, target))
     else:
-        arrivals.add_problem(Problem("link-outside", path, target.decode("utf-8", "backslashreplace")))
+        arrivals.add_problem(link_outside(path, target))
 
 
 class _Content:

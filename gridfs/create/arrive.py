@@ -24,6 +24,7 @@ from typing import NamedTuple
 import trio
 
 from gridfs.cache.buffers import new_area
+from gridfs.create.archive_rules import link_outside, link_stays_inside
 from gridfs.create.digest import StreamDigest, block_checksums
 from gridfs.create.expected import Expected
 from gridfs.create.groups import single_error
@@ -102,17 +103,28 @@ class Arriving:
 
     def entry(self, found: Found) -> None:
         with self._lock:
-            if found.kind is Kind.FILE and found.same_as is not None:
-                earlier = self._journal.find_file(found.same_as)
-                if earlier is None:
-                    raise SourceProblem(
-                        f"a hard link names {_shown(found.same_as)}, which is no file that came before it",
-                        remedy="nothing of it was kept; get it anew",
-                    )
-                size, content = earlier
-                self._journal.add(found._replace(size=size, same_as=None), content)
+            if found.same_as is not None:
+                self._hard_link(found, found.same_as)
             else:
                 self._journal.add(found)
+
+    def _hard_link(self, found: Found, first_path: bytes) -> None:
+        """Another name of what came by the name *first_path*: also of a symbolic link, or of what was left out."""
+        earlier = self._journal.find_named(first_path)
+        if earlier is not None:
+            first, content = earlier
+            if first.kind is Kind.SYMLINK and not link_stays_inside(found.path, first.target or b""):
+                self._journal.add_problem(link_outside(found.path, first.target or b""))
+            else:
+                mode = found.mode if first.kind is Kind.FILE else first.mode
+                self._journal.add(first._replace(path=found.path, mode=mode, mtime_ns=found.mtime_ns), content)
+        elif (left_out := self._journal.find_problem(first_path)) is not None:
+            self._journal.add_problem(left_out._replace(name=found.path))
+        else:
+            raise SourceProblem(
+                f"a hard link names {_shown(first_path)}, which is no file that came before it",
+                remedy="nothing of it was kept; get it anew",
+            )
 
     def add_problem(self, problem: Problem) -> None:
         with self._lock:

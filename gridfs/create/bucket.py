@@ -36,13 +36,25 @@ _MD5 = re.compile(r'"([0-9a-f]{32})"')
 
 
 class BucketSource:
-    """A ListedSource of what *reached* means. *control* lists, *store* (the whole bucket) reads."""
+    """A ListedSource of what *reached* means. *control* lists, *store* (the whole bucket) reads.
 
-    def __init__(self, reached: Reached, control: S3Bucket, store: ObjectStore, selection: Selection) -> None:
+    *leave_out*: what the keys begin with that gridfs itself writes.
+    """
+
+    def __init__(
+        self,
+        reached: Reached,
+        control: S3Bucket,
+        store: ObjectStore,
+        selection: Selection,
+        leave_out: str | None = None,
+    ) -> None:
         self.reached = reached
         self._control = control
         self._store = store
         self._selection = selection
+        below = leave_out is not None and leave_out != reached.prefix and leave_out.startswith(reached.prefix)
+        self._leave_out = leave_out if below else None
         self._reads = trio.CapacityLimiter(PARALLEL_READS)
         self._running: dict[bytes, _RunningMd5] = {}
         """Of files that are read in several pieces, which one reader asks for in order."""
@@ -68,9 +80,20 @@ class BucketSource:
     async def scan(self, listing: Listing) -> None:
         mapping = KeyMapping(self.reached.prefix, self._selection)
         one_at_a_time = trio.Lock()
+        own, own_is_told = self._leave_out, False
+
+        def without_own(heads: Sequence[ObjectHead], own: str) -> Sequence[ObjectHead]:
+            nonlocal own_is_told
+            if not own_is_told and any(head.key.startswith(own) and mapping.of(head) for head in heads):
+                own_is_told = True
+                path = own[len(self.reached.prefix) :].rstrip("/").encode("utf-8", "surrogateescape")
+                listing.add_problem(Problem("own-directory", path, "gridfs itself writes there"))
+            return [head for head in heads if not head.key.startswith(own)]
 
         def add(heads: Sequence[ObjectHead]) -> None:
             files = []
+            if own is not None:
+                heads = without_own(heads, own)
             for head in heads:
                 for result in mapping.of(head):
                     if isinstance(result, Problem):

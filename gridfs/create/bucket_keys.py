@@ -76,7 +76,7 @@ class KeyMapping:
 def file_of(head: ObjectHead, path: bytes) -> Found:
     """The file that an object is."""
     key, size, etag, modified_ns, _ = head
-    stamp, locator = f"{etag or ''} {size}".encode(), key.encode("utf-8", "surrogateescape")
+    stamp, locator = f"{etag or modified_ns} {size}".encode(), key.encode("utf-8", "surrogateescape")
     return Found(path, Kind.FILE, 0o644, size, modified_ns, None, stamp, locator, None, etag or None)
 
 

@@ -12,13 +12,17 @@ from pathlib import Path
 from gridfs.create.digest import EMPTY_SHA256
 from gridfs.create.journal import Journal
 from gridfs.create.journal_schema import FoundRow
+from gridfs.errors import SourceProblem
 from gridfs.manifest.schema import ManifestInfo, ManifestSettings
 from gridfs.manifest.writer import ManifestWriter
 from gridfs.model import Kind, Mode
 
 
 def write_manifest(journal: Journal, path: Path, settings: ManifestSettings) -> ManifestInfo:
-    """Writes the SQLite file *path*, which is replaced if an earlier run has left one."""
+    """Writes the SQLite file *path*, which is replaced if an earlier run has left one.
+
+    Raises SourceProblem for an object that no no-copy version can name.
+    """
     path.unlink(missing_ok=True)
     numbers: dict[int, int] = {}  # of the journal's object -> of the manifest's
     rows = journal.rows()
@@ -30,6 +34,12 @@ def write_manifest(journal: Journal, path: Path, settings: ManifestSettings) -> 
             number, offset = None, row.offset
             if settings.mode is Mode.NO_COPY and row.kind == Kind.FILE and row.size:
                 key = row.locator.decode("utf-8", "surrogateescape")
+                if row.etag is None:
+                    raise SourceProblem(
+                        f"{settings.source} can't be left where it is: its server lists {key} with no ETag, by which a"
+                        " read could tell it from what is put there later",
+                        remedy="leave out --no-copy",
+                    )
                 number, offset = writer.add_object(key, row.size, etag=row.etag, last_modified_ns=row.mtime_ns), 0
             elif row.object is not None:
                 if row.object not in numbers:

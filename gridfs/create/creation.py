@@ -29,7 +29,7 @@ from gridfs.create.arrive import Arriving
 from gridfs.create.compose import write_manifest
 from gridfs.create.expected import Expected
 from gridfs.create.groups import single_error
-from gridfs.create.journal import Journal
+from gridfs.create.journal import Journal, opened_journal
 from gridfs.create.node_disk import disk_failures_named
 from gridfs.create.opening import bucket_of, opened_source
 from gridfs.create.progress import Progress
@@ -88,7 +88,8 @@ async def create_datastore(
     Unsupported for a disk of this node that is full or fails, and what the store raises.
     """
     with disk_failures_named(paths.state):
-        async with opened_source(request, store.url, paths) as (source, notes):
+        where = replace(store_settings or StoreSettings(store.url), url=store.url)
+        async with opened_source(request, where, paths) as (source, notes):
             return await _create(
                 request, source, notes, store, store_settings, paths, progress, block_size_bytes, pack_size_bytes
             )
@@ -107,7 +108,7 @@ async def _create(
 ) -> CreateResult:
     with claimed(paths, request, store.url, store_settings) as directory:
         on_clash = refuse_clash(source.label) if isinstance(source, StreamedSource) else None
-        journal = Journal(directory / "journal.sqlite", on_clash=on_clash)
+        journal = opened_journal(directory / "journal.sqlite", on_clash=on_clash)
         settings = PublishSettings(
             block_size_bytes,
             lambda object_id: object_key(request.name, object_id),
@@ -153,7 +154,7 @@ class _Creation:
 
     async def run(self) -> CreateResult:
         await self._store.verify_create_only()
-        async with protected(self._catalog, self._request.name, self._journal) as protection:
+        async with protected(self._catalog, self._request.name, self._journal, self._progress) as protection:
             return await self._run(protection)
 
     async def _run(self, protection: Protection) -> CreateResult:

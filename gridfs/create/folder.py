@@ -86,7 +86,7 @@ class FolderSource:
         self._readers = trio.CapacityLimiter(1)
         self._skip_unreadable = skip_unreadable
         self._only = only
-        self._leave_out = {identity for place in leave_out if (identity := _identity(place)) is not None}
+        self._leave_out = leave_out
 
     @property
     def label(self) -> str:
@@ -120,8 +120,10 @@ class FolderSource:
     # Everything below runs in worker threads.
 
     def _scan(self, listing: Listing) -> None:
+        # Looked up now: the store of a first version, and the journal's place, are made after the source is opened.
+        leave_out = {identity for place in self._leave_out if (identity := _identity(place)) is not None}
         with self._beneath() as beneath:
-            _Scan(beneath, listing, self._leave_out, self._skip_unreadable, str(self._root)).run(self._only)
+            _Scan(beneath, listing, leave_out, self._skip_unreadable, str(self._root)).run(self._only)
 
     def _read(self, wanted: Sequence[Wanted]) -> list[Reading]:
         with self._beneath() as beneath:
@@ -240,7 +242,8 @@ class _Scan:
             if not _ACLS.isdisjoint(names):
                 self._listing.add_problem(Problem("acl", path))
             if others := [name for name in names if name not in _ACLS and name not in _LABELS]:
-                self._listing.add_problem(Problem("xattr", path, ", ".join(others)))
+                shown = os.fsencode(", ".join(others)).decode("utf-8", "backslashreplace")
+                self._listing.add_problem(Problem("xattr", path, shown))
 
     def _refuse(self, path: bytes, cause: str) -> None:
         if self._skip_unreadable:

@@ -27,6 +27,7 @@ from gridfs.create.journal_schema import (
     BASE,
     DURABLE,
     INDEX_CONTENTS,
+    NAMED,
     NAMES_OF,
     PENDING,
     ROWS,
@@ -36,6 +37,7 @@ from gridfs.create.journal_schema import (
     FoundRow,
     StoredObject,
 )
+from gridfs.create.node_disk import is_damage
 from gridfs.create.source import Found, SourceTotals
 from gridfs.manifest.meta import from_column, to_column
 from gridfs.manifest.order import path_of, place_of
@@ -45,6 +47,18 @@ _PAGE_ROWS = 4096
 _CACHE_KIB = 16 * 1024
 
 
+def opened_journal(path: Path, *, on_clash: Callable[[bytes], None] | None = None) -> Journal:
+    """As Journal; what lies at *path* and is no journal (any more) is replaced by a new one: it costs sending again."""
+    try:
+        return Journal(path, on_clash=on_clash)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return Journal(path, on_clash=on_clash)
+
+
 class Journal:
     """The journal of one creation. Changes are kept by `commit`, which every step of the pipeline ends with."""
 
@@ -52,6 +66,13 @@ class Journal:
         """Opens the journal at *path*, or begins it. *on_clash* is told paths that are both a directory and not one;
         without it the directory wins and the report says so."""
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._open(on_clash)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _open(self, on_clash: Callable[[bytes], None] | None) -> None:
         # NORMAL: a kill loses nothing, and a power cut may lose the last commits but not the file.
         self._connection.executescript(
             f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{_CACHE_KIB}; {SCHEMA}"
@@ -123,13 +144,17 @@ class Journal:
         self._connection.execute("DELETE FROM problem WHERE scan <> ?", (self._scan,))
         self.commit()
 
-    def find_file(self, path: bytes) -> tuple[int, int | None] | None:
-        """Size and content of a file that this scan has found."""
+    def find_named(self, path: bytes) -> tuple[Found, int | None] | None:
+        """The file, with its content, or the symbolic link that this scan has found at *path*."""
+        row = self._connection.execute(NAMED, (*place_of(path), self._scan)).fetchone()
+        return None if row is None else (_found(row[:-1]), row[-1])
+
+    def find_problem(self, path: bytes) -> Problem | None:
+        """What this scan has reported of *path*, if anything."""
         row = self._connection.execute(
-            "SELECT size, content FROM found WHERE directory = ? AND name = ? AND kind = 2 AND scan = ?",
-            (*place_of(path), self._scan),
+            "SELECT reason, name, detail FROM problem WHERE name = ? AND scan = ? LIMIT 1", (path, self._scan)
         ).fetchone()
-        return None if row is None else (row[0], row[1])
+        return None if row is None else Problem(*row)
 
     def earlier_sha256(self, found: Found) -> bytes | None:
         """The hash of the file that an earlier scan has found at the same path with the same size and mtime."""

@@ -75,6 +75,7 @@ WHERE (directory, name) > (?, ?) AND kind = 2 AND size > 0 AND content IS NULL
             AND (other.directory, other.name) < (found.directory, found.name)))
 ORDER BY directory, name LIMIT ?
 """  # noqa: S608 - no value of anybody's
+NAMED = f"SELECT {FOUND}, content FROM found WHERE directory = ? AND name = ? AND kind <> 1 AND scan = ?"  # noqa: S608
 NAMES_OF = f"SELECT {FOUND} FROM found WHERE same_as = ? ORDER BY directory, name"  # noqa: S608
 ROWS = """
 SELECT directory, name, kind, mode, found.size, mtime_ns, target, locator, etag, content, sha256, object, offset

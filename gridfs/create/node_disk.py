@@ -14,6 +14,13 @@ from gridfs.errors import GridfsError, Unsupported
 _ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 _CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 
+_DAMAGES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether *error* says that a journal is none, or not whole."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGES
+
 
 def is_disk_failure(error: BaseException) -> bool:
     """Whether *error* says that a disk is full, read-only or broken. What a source is on, the sources see to."""
@@ -33,10 +40,15 @@ def disk_failures_named(directory: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError, BaseExceptionGroup) as error:
         each = list(leaves(error))
-        failure = next(filter(is_disk_failure, each), None)
+        failure = next(filter(lambda leaf: is_disk_failure(leaf) or is_damage(leaf), each), None)
         if failure is None or not all(isinstance(leaf, GridfsError | sqlite3.Error | OSError) for leaf in each):
             raise
         cause = failure.strerror if isinstance(failure, OSError) else str(failure)
+        if is_damage(failure):
+            raise Unsupported(
+                f"the journal of this creation in {directory} is damaged: {cause}",
+                remedy="`grid datastore clearcache` forgets it; then the same command begins anew",
+            ) from error
         raise Unsupported(
             f"a creation can't work in {directory}: {cause}",
             remedy="make room there, or choose another place by XDG_STATE_HOME",

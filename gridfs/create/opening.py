@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import trio
 
 from gridfs.addresses import shown_url
+from gridfs.catalog_keys import ROOT
 from gridfs.config import AwsEnvironment, Paths, StoreSettings, ensure_private
 from gridfs.create.bucket_keys import Selection
 from gridfs.create.folder import local_source
@@ -17,13 +18,14 @@ from gridfs.create.request import CreateRequest, SourceKind
 from gridfs.create.source import ListedSource, Source
 from gridfs.errors import InvalidInput, Unsupported
 from gridfs.model import SourceBucket
+from gridfs.store.address import BucketAddress
 
 
 @asynccontextmanager
 async def opened_source(
-    request: CreateRequest, store_url: str, paths: Paths
+    request: CreateRequest, store: StoreSettings, paths: Paths
 ) -> AsyncIterator[tuple[Source, tuple[str, ...]]]:
-    """The source of *request*, and what its user should know about it. *store_url*: where the version will be kept."""
+    """The source of *request*, and what its user should know about it. *store*: where the version will be kept."""
     if request.kind is not SourceKind.BUCKET and (request.include or request.exclude):
         raise InvalidInput(
             f"--include and --exclude can't be used with '{shown_url(request.source)}'", remedy="give a bucket"
@@ -34,11 +36,11 @@ async def opened_source(
         yield local_archive(Path(request.source), ensure_private(paths.state)), ()
     elif request.kind is SourceKind.LOCAL:
         leave_out = [paths.state, paths.cache, paths.runtime]
-        if store_url.startswith("file://"):
-            leave_out.append(Path(unquote(store_url[len("file://") :])))
+        if store.url.startswith("file://"):
+            leave_out.append(Path(unquote(store.url[len("file://") :])))
         yield local_source(Path(request.source), skip_unreadable=request.skip_unreadable, leave_out=leave_out), ()
     elif request.kind is SourceKind.BUCKET:
-        async with _bucket(request) as opened:
+        async with _bucket(request, store) as opened:
             yield opened
     else:
         from gridfs.create.archive import http_archive
@@ -55,7 +57,9 @@ def bucket_of(source: Source) -> SourceBucket:
 
 
 @asynccontextmanager
-async def _bucket(request: CreateRequest) -> AsyncIterator[tuple[ListedSource, tuple[str, ...]]]:
+async def _bucket(
+    request: CreateRequest, version_store: StoreSettings
+) -> AsyncIterator[tuple[ListedSource, tuple[str, ...]]]:
     from gridfs.create.bucket import BucketSource
     from gridfs.store.objects import BucketStore
     from gridfs.store.passthrough import PassthroughStore
@@ -74,8 +78,17 @@ async def _bucket(request: CreateRequest) -> AsyncIterator[tuple[ListedSource, t
     store = wrap_store(PassthroughStore(BucketStore(reached.address)))
     try:
         selection = Selection(request.include, request.exclude)
-        yield BucketSource(reached, control, store, selection), (note,) if note else ()
+        leave_out = _datastores_in(reached.address, version_store, aws)
+        yield BucketSource(reached, control, store, selection, leave_out), (note,) if note else ()
     finally:
         with trio.CancelScope(shield=True):
             await control.aclose()
             await store.aclose()
+
+
+def _datastores_in(bucket: BucketAddress, store: StoreSettings, aws: AwsEnvironment) -> str | None:
+    """What the keys of *store* begin with, if it lies in that *bucket*."""
+    if not store.url.startswith("s3://") or (store.endpoint_url or aws.endpoint_url) != bucket.endpoint_url:
+        return None
+    name, _, prefix = store.url[len("s3://") :].rstrip("/").partition("/")
+    return (f"{prefix}/{ROOT}" if prefix else ROOT) if name == bucket.bucket else None

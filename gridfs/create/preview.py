@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import trio
 
-from gridfs.config import Paths, ensure_private
+from gridfs.config import Paths, StoreSettings, ensure_private
 from gridfs.create.creation import ProblemCount
 from gridfs.create.journal import Journal
 from gridfs.create.node_disk import disk_failures_named
@@ -30,9 +30,12 @@ class Preview:
     notes: tuple[str, ...]
 
 
-async def preview(request: CreateRequest, store_url: str, paths: Paths, progress: Progress) -> Preview:
-    """Scans the source of *request* and reads nothing. Raises what create_datastore raises for a source."""
-    async with opened_source(request, store_url, paths) as (source, notes):
+async def preview(request: CreateRequest, store: StoreSettings, paths: Paths, progress: Progress) -> Preview:
+    """Scans the source of *request*, as for a version in *store*, and reads nothing.
+
+    Raises what create_datastore raises for a source.
+    """
+    async with opened_source(request, store, paths) as (source, notes):
         if isinstance(source, StreamedSource):
             raise InvalidInput(
                 f"--dry-run can't be used with '{source.label}'",

@@ -15,16 +15,14 @@ from dataclasses import dataclass
 import trio
 
 from gridfs.catalog import Catalog
-from gridfs.catalog_lease import Lease, take_lease
+from gridfs.catalog_lease import RELEASE_TIMEOUT_S, Lease, take_lease
 from gridfs.catalog_parallel import in_parallel
 from gridfs.create.groups import single_error
 from gridfs.create.journal import Journal
+from gridfs.create.progress import Progress
 from gridfs.errors import GridfsError, NotFound, ObjectMissing
 from gridfs.model import Version, VersionSpec
 from gridfs.store.base import ObjectStore
-
-_RELEASE_TIMEOUT_S = 5.0
-"""Of a creation that failed: a lease that is not given back expires by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +34,18 @@ class Protection:
 
 
 @asynccontextmanager
-async def protected(catalog: Catalog, name: str, journal: Journal) -> AsyncIterator[Protection]:
+async def protected(catalog: Catalog, name: str, journal: Journal, progress: Progress) -> AsyncIterator[Protection]:
     """Holds a lease meanwhile; *journal* knows afterwards what of its objects is gone."""
     base = await _latest(catalog, name)
     since = journal.get("lease_since_ns")
     versions = () if base is None else (base.version,)
-    lease = await take_lease(catalog.store, name, versions=versions, since_ns=None if since is None else int(since))
+    lease = await take_lease(
+        catalog.store,
+        name,
+        versions=versions,
+        since_ns=None if since is None else int(since),
+        on_wait=lambda: progress.on_phase("waiting for a garbage collection"),
+    )
     try:
         journal.put("lease_since_ns", str(lease.since_ns))
         journal.commit()
@@ -53,7 +57,7 @@ async def protected(catalog: Catalog, name: str, journal: Journal) -> AsyncItera
                 yield Protection(lease, base)
                 nursery.cancel_scope.cancel()
     finally:
-        with trio.move_on_after(_RELEASE_TIMEOUT_S, shield=True):
+        with trio.move_on_after(RELEASE_TIMEOUT_S, shield=True):
             try:
                 await lease.release()
             except GridfsError:  # the store is gone, which ended the creation too

@@ -4,12 +4,13 @@ Each (re)connection starts at the address that the user gave, follows at most MA
 target may have expired meanwhile) and none from https to http. The first answer settles what the resource is: its
 length and its validator (a strong ETag, else Last-Modified). A later one has to agree:
 
-    206 with our validator, our range and our length     goes on
+    206 with our validator, our range and our length     goes on (a length that was not said before is ours from now on)
     200 with our validator (the server has no ranges)    what was read already is read again and dropped
     anything else                                        the resource changed: SourceProblem, nothing is mixed
 
 A connection that breaks, stalls or ends before the announced length is continued after a pause; only ATTEMPTS failures
-in a row without a byte between them are given up.
+in a row without a byte between them are given up. A server that says how long it wants to be left alone (Retry-After)
+is, if that is bearable.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -36,6 +38,8 @@ ATTEMPTS = 8
 """With pauses of 0.5 s doubled up to 30 s: about a minute and a half without a byte."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 CONNECT_TIMEOUT_S, STALL_TIMEOUT_S = 10.0, 30.0
+LONGEST_RETRY_AFTER_S = 300.0
+"""Limits of requests are counted by the minute or by five; who says an hour has nothing for us today."""
 CHUNK_SIZE_BYTES = 1 << 20
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -64,7 +68,11 @@ class ResourceInfo:
 
 
 class _Broken(Exception):
-    """A connection ended early; worth another attempt."""
+    """A connection ended early; worth another attempt, after *retry_after_s* where the server has said so."""
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class HttpResource:
@@ -116,7 +124,8 @@ class HttpResource:
                 return
             except _Broken as error:
                 failures += 1
-                if failures >= self._patience.attempts:
+                asked_s = error.retry_after_s
+                if failures >= self._patience.attempts or asked_s > LONGEST_RETRY_AFTER_S:
                     raise self._gave_up(position, error) from error
                 if position > 0 and self._info is not None and self._info.validator is None:
                     raise StoreUnavailable(
@@ -124,7 +133,7 @@ class HttpResource:
                         "ETag nor a date by which the rest could be told from another file's",
                         remedy="run the command again",
                     ) from error
-            await trio.sleep(pause_s * random.uniform(0.5, 1.0))
+            await trio.sleep(max(asked_s, pause_s * random.uniform(0.5, 1.0)))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     def _gave_up(self, position: int, error: _Broken) -> GridfsError:
@@ -220,7 +229,9 @@ class HttpResource:
         if status == 416 and self._info is not None and position == self._info.size_bytes:
             return None
         if status in (408, 425, 429) or status >= 500:
-            raise _Broken(f"the server answers {status}")
+            asked_s = _retry_after_s(response)
+            told = f", and to come back in {asked_s:.0f} s" if asked_s else ""
+            raise _Broken(f"the server answers {status}{told}", asked_s)
         if status not in (200, 206):
             raise SourceProblem(f"{self.label} answers {status}")
         seen = _info_of(response)
@@ -230,8 +241,10 @@ class HttpResource:
         if position == 0 and self._info.validator is None:
             self._info = seen
             return 0
-        if seen.validator != self._info.validator or seen.size_bytes != self._info.size_bytes:
+        size_bytes = self._info.size_bytes if seen.size_bytes is None else seen.size_bytes
+        if seen.validator != self._info.validator or self._info.size_bytes not in (None, size_bytes):
             raise SourceProblem(f"{self.label} changed while it was read", remedy="run the command again")
+        self._info = replace(self._info, size_bytes=size_bytes)
         if status == 200:
             return position
         match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
@@ -254,6 +267,18 @@ async def _unwound(parts: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[b
             scope.cancel()
             async for _ in parts:
                 pass
+
+
+def _retry_after_s(response: httpx2.Response) -> float:
+    """How long the server wants to be left alone; 0 if it does not say. Of a date, by the server's own clock."""
+    text = response.headers.get("Retry-After", "").strip()
+    try:
+        if not text.endswith("GMT"):
+            return max(0.0, float(int(text)))
+        now = parsedate_to_datetime(response.headers["Date"])
+        return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return 0.0
 
 
 def _info_of(response: httpx2.Response) -> ResourceInfo:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,9 +62,14 @@ def claimed(paths: Paths, request: CreateRequest, store_url: str, store: StoreSe
 
 def discard(directory: Path) -> None:
     """Forgets a creation; whoever calls this holds its lock."""
-    gone = directory.with_name(f".{directory.name}.{os.getpid()}")
+    gone = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")  # by a pid: each container's is 1
     directory.rename(gone)
-    shutil.rmtree(gone)
+    _remove(gone)
+
+
+def _remove(gone: Path) -> None:
+    """Removes what nobody works on; others may do so at the same time, and what is left goes with the next creation."""
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def incomplete(paths: Paths) -> list[Incomplete]:
@@ -94,7 +100,7 @@ def clear(paths: Paths) -> int:
     parent = paths.state / "creations"
     for directory in sorted(parent.iterdir()) if parent.is_dir() else ():
         if directory.name.startswith("."):
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove(directory)
             continue
         lock = _try_lock(directory)
         if lock is not None:
@@ -106,7 +112,12 @@ def clear(paths: Paths) -> int:
 
 def _claim(parent: Path, key: str) -> tuple[Path, int]:
     """A directory of that key and its lock: one that was interrupted if there is any, else a new one."""
-    existing = {path.name for path in parent.iterdir() if path.name == key or path.name.startswith(f"{key}-")}
+    existing = set()
+    for path in parent.iterdir():
+        if path.name.startswith("."):  # its process was killed while it discarded it
+            _remove(path)
+        elif path.name == key or path.name.startswith(f"{key}-"):
+            existing.add(path.name)
     names = sorted(existing) + [name for name in map(_numbered(key), range(len(existing) + 1)) if name not in existing]
     while True:
         for name in names:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gridfs.catalog import Catalog
-from gridfs.config import Paths
+from gridfs.config import Paths, StoreSettings
 from gridfs.create.preview import preview
 from gridfs.create.progress import Silent
 from gridfs.create.request import CreateRequest
@@ -101,4 +101,4 @@ async def test_a_disk_that_is_read_only(place: Place, disk: Callable[[str], None
     with pytest.raises(Unsupported, match=named(place)):
         await place.create()
     with pytest.raises(Unsupported, match=named(place)):
-        await preview(CreateRequest("set", str(place.folder)), place.store.url, place.paths, Silent())
+        await preview(CreateRequest("set", str(place.folder)), StoreSettings(place.store.url), place.paths, Silent())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -29,6 +31,7 @@ from gridfs.errors import (
 from gridfs.manifest.reader import Manifest
 from gridfs.model import Kind, Mode, VersionSpec
 from gridfs.store.directory import DirectoryStore
+from gridfs.store.stack import open_store
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
 from tests.support.s3 import S3Server
@@ -153,7 +156,7 @@ async def test_one_object_is_a_datastore_of_one_file(filled: tuple[Place, S3Serv
 async def test_patterns_and_a_dry_run(filled: tuple[Place, S3Server]) -> None:
     place, s3 = filled
     request = place.request(f"s3://{s3.bucket}/data/", include=("*.txt", "deep/*"), exclude=("ü/*",))
-    seen = await preview(request, place.store.url, place.paths, Silent())
+    seen = await preview(request, StoreSettings(place.store.url), place.paths, Silent())
     assert (seen.files, seen.total_bytes) == (2, 13)
     assert not list(place.store.root.rglob("*"))
     await place.create(f"s3://{s3.bucket}/data/", include=("*.txt", "deep/*"), exclude=("ü/*",))
@@ -168,6 +171,38 @@ async def test_strict_makes_nothing_of_what_can_not_be_kept(filled: tuple[Place,
         await place.create(f"s3://{s3.bucket}/data/", strict=True)
     assert await Catalog(place.store).names() == []
     await place.create(f"s3://{s3.bucket}/data/", strict=True, exclude=("x//*", "mark/", "clash"))
+
+
+@on_both
+@on_trio
+async def test_a_bucket_with_its_own_store_in_it(
+    filled: tuple[Place, S3Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each version would hold all versions before it."""
+    place, s3 = filled
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    settings = StoreSettings(f"s3://{s3.bucket}/data/store", s3.endpoint_url)
+    s3.client().put_object(Bucket=s3.bucket, Key="data/store/datastores2/kept", Body=b"k")
+    request = place.request(f"s3://{s3.bucket}/data/", exclude=("large", "sub/*"))
+    store = await open_store(settings)
+    try:
+        for _ in range(2):
+            await create_datastore(request, store, place.paths, Silent(), store_settings=settings)
+        tree = await stored_tree(store, place.paths, VersionSpec("set"))
+        seen = await preview(request, settings, place.paths, Silent())
+        without = replace(request, exclude=("store/*", "x//*", "mark/", "clash"), strict=True)
+        await create_datastore(without, store, place.paths, Silent(), store_settings=settings)
+        elsewhere = await preview(request, replace(settings, endpoint_url="http://127.0.0.1:9"), place.paths, Silent())
+    finally:
+        await store.aclose()
+    assert [path for path in tree.nodes if path.startswith(b"store/")] == [
+        b"store/datastores2",
+        b"store/datastores2/kept",
+    ]
+    assert tree.reasons()["own-directory"] == [b"store/datastores"]
+    assert seen.files == sum(node.kind is Kind.FILE for node in tree.nodes.values())
+    assert elsewhere.files > seen.files, "a bucket of the same name on another server is another bucket"
 
 
 @on_both
@@ -243,6 +278,8 @@ class Server:
         self.failures: list[Reply] = []
         self.bodies = dict(CONTENT)
         self.page_size = 1000
+        self.has_etags = True
+        """Of listings."""
 
     def __call__(self, asked: Asked) -> Reply:
         headers = {"x-amz-bucket-region": self.region} if self.region else {}
@@ -272,7 +309,8 @@ class Server:
         after, prefix = asked.query.get("start-after", ""), asked.query["prefix"]
         keys = [key for key in sorted(CONTENT) if key > after and key.startswith(prefix)]
         most = min(self.page_size, int(asked.query["max-keys"]))
-        return page(keys[:most], truncated=len(keys) > most, storage_class=self.storage_class)
+        listed = page(keys[:most], truncated=len(keys) > most, storage_class=self.storage_class)
+        return listed if self.has_etags else Reply(200, re.sub(b"<ETag>.*?</ETag>", b"", listed.body))
 
 
 @contextmanager
@@ -391,7 +429,7 @@ async def test_archived_objects_are_reported(tmp_path: Path, private_dirs: Paths
     with serving(tmp_path) as (place, server, _):
         server.storage_class = "DEEP_ARCHIVE"
         request = place.request("s3://bucket/d/")
-        seen = await preview(request, place.store.url, place.paths, Silent())
+        seen = await preview(request, StoreSettings(place.store.url), place.paths, Silent())
         assert (seen.files, [(p.reason, p.count) for p in seen.problems]) == (0, [("archived", 3)])
         with pytest.raises(GridfsError, match="3 entries"):
             await place.create("s3://bucket/d/")
@@ -422,6 +460,17 @@ async def test_a_body_that_is_not_what_its_etag_says(tmp_path: Path, private_dir
         with pytest.raises(SourceProblem, match=r"b can't be read: its MD5"):
             await place.create("s3://bucket/d/")
         assert await Catalog(place.store).names() == []
+
+
+@on_trio
+async def test_a_server_that_lists_no_etags(tmp_path: Path, private_dirs: Paths) -> None:
+    with serving(tmp_path) as (place, server, _):
+        server.has_etags = False
+        await place.create("s3://bucket/d/")
+        assert await place.files() == hashed({key[2:]: content for key, content in CONTENT.items()})
+        with pytest.raises(SourceProblem, match=r"d/.*no ETag.*leave out --no-copy"):
+            await place.create("s3://bucket/d/", mode=Mode.NO_COPY)
+        assert len(await Catalog(place.store).versions("set")) == 1
 
 
 @pytest.mark.parametrize(

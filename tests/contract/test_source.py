@@ -98,7 +98,7 @@ def origin(request: pytest.FixtureRequest, tmp_path: Path) -> Origin:
 
 @asynccontextmanager
 async def open_listed(request: CreateRequest, paths: Paths) -> AsyncIterator[ListedSource]:
-    async with opened_source(request, "file:///nowhere", paths) as (source, _):
+    async with opened_source(request, StoreSettings("file:///nowhere"), paths) as (source, _):
         assert not isinstance(source, StreamedSource)
         yield source
 
@@ -222,7 +222,7 @@ def streamed(request: pytest.FixtureRequest, tmp_path: Path, private_dirs: Paths
 
 @on_trio
 async def test_a_stream_brings_everything_and_can_be_repeated(streamed: CreateRequest, private_dirs: Paths) -> None:
-    async with opened_source(streamed, "file:///nowhere", private_dirs) as (source, _):
+    async with opened_source(streamed, StoreSettings("file:///nowhere"), private_dirs) as (source, _):
         assert isinstance(source, StreamedSource)
         for _ in range(2):
             arrived = Arrived()
@@ -235,7 +235,7 @@ async def test_a_stream_brings_everything_and_can_be_repeated(streamed: CreateRe
 async def test_what_the_taker_raises_ends_the_stream_and_is_raised(
     streamed: CreateRequest, private_dirs: Paths
 ) -> None:
-    async with opened_source(streamed, "file:///nowhere", private_dirs) as (source, _):
+    async with opened_source(streamed, StoreSettings("file:///nowhere"), private_dirs) as (source, _):
         assert isinstance(source, StreamedSource)
         arrived = Arrived(refuse=b"d/e/c")
         with pytest.RaisesGroup(Refused) if "http" in streamed.source else pytest.raises(Refused):
@@ -250,7 +250,7 @@ async def test_a_cancelled_stream_ends(streamed: CreateRequest, private_dirs: Pa
             trio.from_thread.run_sync(scope.cancel)
             trio.from_thread.check_cancelled()
 
-    async with opened_source(streamed, "file:///nowhere", private_dirs) as (source, _):
+    async with opened_source(streamed, StoreSettings("file:///nowhere"), private_dirs) as (source, _):
         assert isinstance(source, StreamedSource)
         with trio.CancelScope() as scope:
             await source.stream(Cancelling())

@@ -46,7 +46,7 @@ def make_oddities(root: Path) -> dict[str, list[bytes]]:
     listener.bind(f"/proc/self/fd/{here}/socket")  # an address holds 107 bytes
     listener.close()
     os.close(here)
-    os.setxattr(root / "program", "user.colour", b"blue")
+    os.setxattr(root / "program", b"user.colour \xff", b"blue")
     (root / "guarded").write_bytes(ramp(800))
     acl = "02000000 01000600ffffffff 0200040001000000 04000400ffffffff 10000400ffffffff 20000400ffffffff"
     os.setxattr(root / "guarded", "system.posix_acl_access", bytes.fromhex(acl))

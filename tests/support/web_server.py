@@ -29,6 +29,8 @@ class Resource:
     redirect: str | None = None
     statuses: list[int] = field(default_factory=list)
     """Of each request in turn, before anything else."""
+    retry_after: str | None = None
+    """Said with each of the *statuses*."""
     changes_to: bytes | None = None
     """What the content is from the second request on, under another ETag."""
     requests: list[dict[str, str]] = field(default_factory=list)
@@ -88,6 +90,8 @@ def _answer(handler: BaseHTTPRequestHandler, server: Server) -> None:
     resource.requests.append(dict(handler.headers))
     if resource.statuses:
         handler.send_response(resource.statuses.pop(0))
+        if resource.retry_after is not None:
+            handler.send_header("Retry-After", resource.retry_after)
         handler.send_header("Content-Length", "0")
         handler.end_headers()
         return

@@ -57,6 +57,19 @@ async def test_a_lease_lives_as_long_as_it_is_kept() -> None:
 
 
 @on_mock_clock
+async def test_a_creation_that_is_ended_while_it_waits_for_a_removal_leaves_no_lease() -> None:
+    store = ClockedStore()
+    announcement = f"{collections_prefix('set')}0.json"
+    await store.put(announcement, b"{}")
+    waits: list[float] = []
+    with trio.move_on_after(5) as scope:
+        await take_lease(store, "set", on_wait=lambda: waits.append(trio.current_time()))
+    assert scope.cancelled_caught
+    assert len(waits) == 1, "someone is told what is waited for"
+    assert store.contents().keys() == {announcement}
+
+
+@on_mock_clock
 async def test_a_heartbeat_that_fails_is_made_good() -> None:
     store = ClockedStore()
     lease = await take_lease(store, "set")

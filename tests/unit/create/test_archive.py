@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from gridfs.catalog import Catalog
 from gridfs.config import Paths
 from gridfs.create.request import CreateRequest
 from gridfs.create.zip_directory import ZipEntry
 from gridfs.errors import SourceProblem
-from gridfs.model import Kind
+from gridfs.model import Buffer, Kind
 from gridfs.store.simulated import SimulatedStore
 from tests.support.archives import TARS, ZIPS, make_tree, member, tar_of, zip_of
 from tests.support.creations import PACK, Place
@@ -93,6 +94,28 @@ async def test_a_local_archive_is_taken_apart_only_when_asked(place: Place, tree
     assert set(await nodes(place)) == {b"", archive.name.encode()}
     await place.create(archive, extract=True)
     assert without_root(without_times(await nodes(place))) == without_root(without_times(folder_tree(tree)))
+
+
+@on_trio
+async def test_a_local_archive_that_is_written_to_while_it_is_read_makes_no_version(
+    place: Place, tmp_path: Path
+) -> None:
+    archive = tmp_path / "x.tar"
+    archive.write_bytes(tar_of(*((member(f"{number:02}"), ramp(20_000, number)) for number in range(50))))
+
+    class Writing(SimulatedStore):
+        async def put(self, key: str, data: Buffer) -> None:
+            await super().put(key, data)
+            if "/objects/" in key:
+                with archive.open("r+b") as file:
+                    file.seek(48 * 20_992 + 9_000)
+                    file.write(b"other content")
+
+    changing = Place(tmp_path, place.paths, Writing())
+    with pytest.raises(SourceProblem, match=r"x.tar changed while it was read.*same command again"):
+        await changing.create(archive, extract=True)
+    assert await Catalog(changing.store).versions("set") == []
+    await place.create(archive, extract=True)
 
 
 @on_trio

@@ -155,6 +155,25 @@ async def test_hard_links_to_nothing_are_refused(place: Place, server: Server) -
 
 
 @on_trio
+async def test_further_names_of_links_and_of_what_is_left_out(place: Place, server: Server) -> None:
+    """GNU tar writes the second name of a symbolic link as a hard link, and others do so of devices too."""
+    content = tar_of(
+        (member("d/link", SYMLINK, "../there"), b""),
+        (member("d/same", HARD_LINK, "d/link"), b""),
+        (member("above", HARD_LINK, "d/link"), b""),
+        (member("outside", SYMLINK, "/etc/passwd"), b""),
+        (member("too", HARD_LINK, "outside"), b""),
+        (member("pipe", FIFO), b""),
+        (member("pipe too", HARD_LINK, "pipe"), b""),
+    )
+    await place.create_from(server.serve("/x", Resource(content)))
+    tree = await place.tree()
+    assert tree.nodes[b"d/same"] == tree.nodes[b"d/link"]
+    assert tree.nodes[b"d/same"].kind is Kind.SYMLINK
+    assert tree.reasons() == {"link-outside": [b"above", b"outside", b"too"], "fifo": [b"pipe", b"pipe too"]}
+
+
+@on_trio
 async def test_devices_are_skipped_and_reported(place: Place, server: Server) -> None:
     content = tar_of(
         (member("a"), b"x"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gridfs.create.bucket_keys import ARCHIVED, MARKER, UNREPRESENTABLE, KeyMapping, Selection
+from gridfs.create.bucket_keys import ARCHIVED, MARKER, UNREPRESENTABLE, KeyMapping, Selection, file_of
 from gridfs.create.source import Found
 from gridfs.model import Kind, Problem
 from gridfs.store.base import ObjectHead
@@ -29,6 +29,11 @@ def test_what_a_path_can_show_is_a_file(key: str) -> None:
     assert (found.path, found.kind, found.size, found.mtime_ns) == (key.encode(), Kind.FILE, 3, SECOND_NS)
     assert found.locator == f"p/{key}".encode()
     assert found.etag == '"etag"'
+
+
+def test_without_an_etag_the_moment_tells_one_generation_from_another() -> None:
+    stamps = [file_of(ObjectHead("a", 3, None, moment * SECOND_NS), b"a").stamp for moment in (1, 1, 2)]
+    assert stamps[0] == stamps[1] != stamps[2]
 
 
 @pytest.mark.parametrize(

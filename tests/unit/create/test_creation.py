@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from gridfs.catalog import Catalog
+from gridfs.config import Paths
 from gridfs.create import folder as folder_module
 from gridfs.create.source import Found, Outcome
 from gridfs.create.workplace import incomplete
@@ -34,6 +35,19 @@ async def test_oddities_are_kept_or_reported(place: Place) -> None:
     assert {problem.reason: problem.count for problem in result.problems} == dict.fromkeys(reported, 1)
     assert (result.version.name, result.version.version) == ("set", 1)
     assert result.version.source == str(place.folder)
+
+
+@on_trio
+async def test_a_first_version_of_a_folder_holds_nothing_of_the_store_and_the_journal_in_it(
+    tmp_path: Path, private_dirs: Paths
+) -> None:
+    place = Place(tmp_path, private_dirs, DirectoryStore(tmp_path / "folder" / "store"))
+    place.folder = tmp_path
+    (tmp_path / "file").write_bytes(ramp(100))
+    await place.create()
+    tree = await place.tree()
+    assert [path for path, node in tree.nodes.items() if node.kind is Kind.FILE] == [b"file"]
+    assert b"folder/store" in tree.reasons()["own-directory"]
 
 
 @on_trio

@@ -182,6 +182,17 @@ async def test_directories_of_gridfs_itself_are_left_out(tmp_path: Path) -> None
 
 
 @on_trio
+async def test_directories_of_gridfs_that_are_made_after_the_source_was_opened(tmp_path: Path) -> None:
+    source = local_source(tmp_path, leave_out=[tmp_path / "store"])
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "lease").write_bytes(b"l")
+    collected = Collected()
+    await source.scan(collected)
+    assert list(collected.found) == [b""]
+    assert [problem.reason for problem in collected.problems] == ["own-directory"]
+
+
+@on_trio
 async def test_a_path_longer_than_the_kernel_takes(tmp_path: Path) -> None:
     here = os.open(tmp_path, os.O_RDONLY)
     name = "d" * 250

@@ -54,6 +54,14 @@ async def test_a_broken_connection_is_continued_where_it_broke(server: Server, c
 
 
 @on_trio
+async def test_a_length_that_only_a_later_answer_says_is_no_change(server: Server) -> None:
+    """A cache sends on what it does not have yet by chunks, and what it has by ranges."""
+    resource = Resource(CONTENT, chunked=True, stall_after=[1_000_000])
+    assert await read(server.serve("/a", resource)) == CONTENT
+    assert [request.get("Range") for request in resource.requests] == [None, "bytes=1000000-"]
+
+
+@on_trio
 async def test_a_date_serves_as_validator(server: Server) -> None:
     date = "Wed, 21 Oct 2015 07:28:00 GMT"
     resource = Resource(CONTENT, etag=None, last_modified=date, break_after=[1_000_000])
@@ -111,6 +119,34 @@ async def test_a_body_shorter_than_announced_is_an_error(server: Server) -> None
 @on_trio
 async def test_throttling_and_failures_of_the_server_are_tried_again(server: Server) -> None:
     assert await read(server.serve("/a", Resource(CONTENT, statuses=[503, 429]))) == CONTENT
+
+
+@pytest.mark.parametrize("said", ["90", "Thu, 31 Dec 2099 23:59:59 GMT"])
+@on_trio
+async def test_a_server_that_wants_to_be_left_alone_is(
+    server: Server, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(trio, "sleep", pause)
+    resource = Resource(CONTENT, statuses=[503, 429], retry_after=said)
+    if said == "90":
+        assert await read(server.serve("/a", resource)) == CONTENT
+        assert pauses == [90.0, 90.0]
+    else:  # for ever
+        with pytest.raises(StoreUnavailable, match=r"answers 503, and to come back in \d+ s"):
+            await read(server.serve("/a", resource))
+        assert pauses == []
+
+
+@on_trio
+async def test_what_is_no_time_to_come_back_is_not_waited_for(server: Server) -> None:
+    for said in ("soon", "-5", "31 Foo GMT", ""):
+        assert await read(server.serve("/a", Resource(CONTENT, statuses=[503], retry_after=said))) == CONTENT
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,32 @@ def test_what_is_done_is_gone(private_dirs: Paths) -> None:
     assert incomplete(private_dirs) == []
     with claimed(private_dirs, REQUEST, STORE) as directory:
         assert sorted(path.name for path in directory.iterdir()) == ["lock", "request.json"]
+
+
+def test_a_kill_while_a_creation_is_forgotten_is_none_of_the_next_ones_business(
+    private_dirs: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process of a container has the same pid, and two may remove the same."""
+    with monkeypatch.context() as killed, claimed(private_dirs, REQUEST, STORE) as directory:
+        killed.setattr(shutil, "rmtree", lambda *arguments, **options: None)
+        discard(directory)
+    (left,) = directory.parent.iterdir()
+    with claimed(private_dirs, REQUEST, STORE) as directory:
+        assert not left.exists()
+        with monkeypatch.context() as raced:
+            remove = shutil.rmtree
+
+            def after_another(path: Path, ignore_errors: bool = False) -> None:
+                remove(path)
+                remove(path, ignore_errors)
+
+            raced.setattr(shutil, "rmtree", after_another)
+            discard(directory)
+    with claimed(private_dirs, REQUEST, STORE) as directory:
+        left.mkdir()
+        (left / "lock").touch()
+        discard(directory)
+    assert incomplete(private_dirs) == []
 
 
 def test_what_is_incomplete_knows_how_to_go_on(private_dirs: Paths) -> None:
