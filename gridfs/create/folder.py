@@ -242,8 +242,7 @@ class _Scan:
             if not _ACLS.isdisjoint(names):
                 self._listing.add_problem(Problem("acl", path))
             if others := [name for name in names if name not in _ACLS and name not in _LABELS]:
-                shown = os.fsencode(", ".join(others)).decode("utf-8", "backslashreplace")
-                self._listing.add_problem(Problem("xattr", path, shown))
+                self._listing.add_problem(Problem("xattr", path, ", ".join(others)))
 
     def _refuse(self, path: bytes, cause: str) -> None:
         if self._skip_unreadable:

@@ -154,7 +154,7 @@ class Journal:
         row = self._connection.execute(
             "SELECT reason, name, detail FROM problem WHERE name = ? AND scan = ? LIMIT 1", (path, self._scan)
         ).fetchone()
-        return None if row is None else Problem(*row)
+        return None if row is None else Problem(row[0], row[1], from_column(row[2]))
 
     def earlier_sha256(self, found: Found) -> bytes | None:
         """The hash of the file that an earlier scan has found at the same path with the same size and mtime."""

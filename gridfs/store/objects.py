@@ -41,6 +41,7 @@ from gridfs.store.objects_client import (
     error_of_obstore,
     get_part,
     make_client,
+    parse_obstore,
     parts_of_upload,
 )
 from gridfs.store.relay import Relay

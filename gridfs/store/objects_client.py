@@ -115,7 +115,7 @@ def error_of_obstore(error: Exception, address: BucketAddress, *, where: str, ke
 
     if not isinstance(error, (BaseError, FileNotFoundError, TimeoutError, ConnectionError)):
         return error
-    answer = _parse(str(error))
+    answer = parse_obstore(str(error))
     if isinstance(error, UnauthenticatedError) and answer.status is None:
         return AccessDenied(f"no credentials for {where}: {answer.message}", remedy="check --profile and AWS_*")
     if "non-partial response" in answer.message:
@@ -133,7 +133,7 @@ def error_of_obstore(error: Exception, address: BucketAddress, *, where: str, ke
     return error_of(answer, where=where, key=key)
 
 
-def _parse(text: str) -> Answer:
+def parse_obstore(text: str) -> Answer:
     """The answer inside the text of an exception, without its debug dump."""
     text, _, dump = text.partition("\n\nDebug source:")
     status = _STATUS.search(text)
