@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -112,29 +113,30 @@ async def test_a_read_that_fails_says_how(
 async def test_a_refused_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint_url = f"http://127.0.0.1:{free_ports(1)}"
     store = store_at(endpoint_url)
-    control = S3Bucket(store.address)
-    for call in (
-        store.get("k"),
-        store.put("k", b"x"),
-        store.head("k"),
-        store.delete("k"),
-        store.list_directories(""),
-        control.get("k"),
-        control.list_page(""),
-        AwsSession().bucket_region("b", endpoint_url=endpoint_url),
-    ):
-        with pytest.raises(StoreUnreachable, match=r"127\.0\.0\.1|can't be reached"):
-            await call
+    async with aclosing(S3Bucket(store.address)) as control:
+        for call in (
+            store.get("k"),
+            store.put("k", b"x"),
+            store.head("k"),
+            store.delete("k"),
+            store.list_directories(""),
+            control.get("k"),
+            control.list_page(""),
+            AwsSession().bucket_region("b", endpoint_url=endpoint_url),
+        ):
+            with pytest.raises(StoreUnreachable, match=r"127\.0\.0\.1|can't be reached"):
+                await call
 
 
 @on_trio
 async def test_a_server_that_hangs_up_is_there() -> None:
     with stub_s3(lambda asked: Reply(cut_after=-1)) as stub:
         store = store_at(stub.endpoint_url)
-        for call in (store.get("k"), S3Bucket(store.address).get("k")):
-            with pytest.raises(StoreUnavailable) as caught:
-                await call
-            assert type(caught.value) is StoreUnavailable
+        async with aclosing(S3Bucket(store.address)) as control:
+            for call in (store.get("k"), control.get("k")):
+                with pytest.raises(StoreUnavailable) as caught:
+                    await call
+                assert type(caught.value) is StoreUnavailable
 
 
 @pytest.mark.parametrize(
