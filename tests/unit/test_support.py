@@ -31,7 +31,10 @@ def test_a_warning_fails_the_test_that_logs_it() -> None:
 
 def test_a_detached_process_is_found_and_removed() -> None:
     before = snapshot()
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    assert child.stdout is not None
+    child.stdout.readline()  # in the midst of execve(2) it has no environment
     left = before.leftovers()
     assert [process.pid for process in left.processes] == [child.pid]
     left.remove()
