@@ -23,9 +23,9 @@ from xxhash import xxh3_64_intdigest
 
 from gridfs.cache.base import Checksums, Span
 from gridfs.cache.buffers import LARGE_FROM_BYTES
-from gridfs.cache.raw_io import PAGE_SIZE_BYTES, read_at, read_into, write_all, write_direct
 from gridfs.config import PART_SIZE_BYTES
 from gridfs.model import Buffer
+from gridfs.raw_io import PAGE_SIZE_BYTES, read_at, read_into, write_all, write_direct
 
 MAGIC = b"gridfsSG"
 FORMAT_VERSION = 1

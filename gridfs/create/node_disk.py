@@ -19,14 +19,19 @@ _DAMAGES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 def is_damage(error: BaseException) -> bool:
     """Whether *error* says that a journal is none, or not whole."""
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGES
+    return isinstance(error, sqlite3.Error) and _code(error) in _DAMAGES
 
 
 def is_disk_failure(error: BaseException) -> bool:
     """Whether *error* says that a disk is full, read-only or broken. What a source is on, the sources see to."""
     if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _CODES  # the upper bits say more of the same
+        return _code(error) in _CODES
     return isinstance(error, OSError) and error.errno in _ERRNOS
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Of SQLite; the module's own errors have none. The upper bits, which say more of the same, are left out."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from gridfs.create.request import CreateRequest, SourceKind
 from gridfs.create.source import ListedSource, Source
 from gridfs.errors import InvalidInput, Unsupported
 from gridfs.model import SourceBucket
+from gridfs.selection import endpoint_of
 from gridfs.store.address import BucketAddress
 
 
@@ -88,7 +89,7 @@ async def _bucket(
 
 def _datastores_in(bucket: BucketAddress, store: StoreSettings, aws: AwsEnvironment) -> str | None:
     """What the keys of *store* begin with, if it lies in that *bucket*."""
-    if not store.url.startswith("s3://") or (store.endpoint_url or aws.endpoint_url) != bucket.endpoint_url:
+    if not store.url.startswith("s3://") or endpoint_of(store.endpoint_url, None, aws) != bucket.endpoint_url:
         return None
     name, _, prefix = store.url[len("s3://") :].rstrip("/").partition("/")
     return (f"{prefix}/{ROOT}" if prefix else ROOT) if name == bucket.bucket else None

@@ -37,7 +37,7 @@ from gridfs.store.directory_files import (
     sweep,
     sync_directory,
     unlink_if_there,
-    write_all,
+    write_object,
 )
 
 _T = TypeVar("_T")
@@ -106,7 +106,7 @@ class DirectoryStore:
         try:
             try:
                 async for chunk in chunks:
-                    await self._run(write_all, descriptor, chunk)
+                    await self._run(write_object, descriptor, chunk, written)
                     written += memoryview(chunk).nbytes
                 await self._run(os.fsync, descriptor)
             finally:
@@ -184,7 +184,7 @@ class DirectoryStore:
         temporary, descriptor = self._open_temporary()
         try:
             try:
-                write_all(descriptor, data)
+                write_object(descriptor, data, 0)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +20,7 @@ from gridfs.errors import (
     StoreUnavailable,
 )
 from gridfs.model import Buffer, ByteRange
+from gridfs.raw_io import PAGE_SIZE_BYTES, read_at, write_all, write_pages
 from gridfs.store.base import ObjectHead
 
 TEMPORARY = ".tmp"
@@ -30,13 +29,10 @@ TEMPORARY = ".tmp"
 _TEMPORARY_LIFETIME_S = 7 * 86400.0
 """As long as garbage collection's grace period: no creation is that old and still writes."""
 
-_PAGE_SIZE_BYTES = 4096
-"""What O_DIRECT asks for of memory, length and position; no disk in use has larger sectors."""
 _DIRECT_FROM_BYTES = 1 << 20
 """Packs and pieces of large files. They are written once and synced at once, so their pages would only be copied, and
 push others out: 17 packs took 0.9 to 2.8 s and as much of a processor through the page cache, and 0.6 to 0.75 s and
 none past it (docs/decisions/part-buffers.md)."""
-_NO_DIRECT = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
 
 LINK_UNSUPPORTED = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 """link(2) says EPERM where the file system has no hard links (vfat), others say what it is."""
@@ -97,12 +93,9 @@ def read_object(
 def read_exactly(descriptor: int, key: str, byte_range: ByteRange, into: memoryview | None) -> memoryview:
     """All bytes of *byte_range*. Raises StoreRefused when the object is shorter, OSError."""
     buffer = memoryview(bytearray(byte_range.size_bytes)) if into is None else into
-    filled = 0
-    while filled < buffer.nbytes:
-        count = os.preadv(descriptor, [buffer[filled:]], byte_range.start + filled)
-        if count == 0:
-            raise StoreRefused(f"{key} ends at byte {byte_range.start + filled}, before {byte_range.stop}")
-        filled += count
+    filled = read_at(descriptor, buffer, byte_range.start, nowait=False) or 0
+    if filled < buffer.nbytes:
+        raise StoreRefused(f"{key} ends at byte {byte_range.start + filled}, before {byte_range.stop}")
     return buffer.toreadonly()
 
 
@@ -124,32 +117,13 @@ def _etag(status: os.stat_result) -> str:
     return f'"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"'
 
 
-def write_all(descriptor: int, data: Buffer) -> None:
-    """Writes *data* where the descriptor stands, past the page cache what can be."""
+def write_object(descriptor: int, data: Buffer, offset: int) -> None:
+    """Writes *data* at *offset* of an object, past the page cache what can be."""
     view = memoryview(data).cast("B")
-    view = view[_write_direct(descriptor, view) :]
-    while view.nbytes:
-        view = view[os.write(descriptor, view) :]
-
-
-def _write_direct(descriptor: int, view: memoryview) -> int:
-    """Writes the whole pages of *view* with O_DIRECT, if it is large; bytes written.
-
-    None where the file system, or where *view* or the file's position lies, does not allow it.
-    """
-    whole, done = view.nbytes // _PAGE_SIZE_BYTES * _PAGE_SIZE_BYTES, 0
-    if sys.platform == "linux" and whole >= _DIRECT_FROM_BYTES:
-        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
-            while done < whole:
-                done += os.write(descriptor, view[done:whole])
-        except OSError as error:
-            if error.errno not in _NO_DIRECT:
-                raise
-        finally:
-            fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
-    return done
+    whole = view.nbytes // PAGE_SIZE_BYTES * PAGE_SIZE_BYTES
+    if whole >= _DIRECT_FROM_BYTES and write_pages(descriptor, view[:whole], offset):
+        view, offset = view[whole:], offset + whole
+    write_all(descriptor, view, offset)
 
 
 def scan(directory: Path, base: str) -> tuple[Sequence[ObjectHead], Sequence[str]]:

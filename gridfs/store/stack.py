@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from gridfs.config import AwsEnvironment, StoreSettings
 from gridfs.errors import InvalidInput, Unsupported
+from gridfs.selection import endpoint_of
 from gridfs.store.address import BucketAddress, ProvidedCredentials, StaticCredentials
 from gridfs.store.base import ObjectStore
 from gridfs.store.limit import LimitedStore
@@ -113,7 +114,7 @@ def parse_bucket_url(url: str) -> BucketUrl:
 
 async def bucket_address(bucket: str, settings: StoreSettings, aws: AwsEnvironment) -> BucketAddress:
     """How to reach *bucket*: by the settings, else the environment, else the AWS configuration, else AWS itself."""
-    endpoint_url = settings.endpoint_url or aws.endpoint_url
+    endpoint_url = endpoint_of(settings.endpoint_url, None, aws)
     region = settings.region or aws.region
     static = aws.access_key_id and aws.secret_access_key and settings.profile is None
     credentials: StaticCredentials | Callable[[], ProvidedCredentials] | None = None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gridfs import raw_io
 from gridfs.cache.buffers import new_area
 from gridfs.errors import AccessDenied, InvalidInput, StoreFull, StoreUnavailable, Unsupported
 from gridfs.store import directory, directory_files
@@ -176,18 +177,18 @@ def in_pages() -> memoryview:
 
 
 class Writes:
-    """The calls of write(2) of a store, each with whether it went past the page cache; *fail* may raise instead."""
+    """The calls of pwrite(2) of a store, each with whether it went past the page cache; *fail* may raise instead."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fail: Callable[[bool], None] = lambda direct: None) -> None:
         self.made: list[tuple[bool, int]] = []
-        self._write = os.write
+        self._write = os.pwrite
         self._fail = fail
-        monkeypatch.setattr(directory_files.os, "write", self)
+        monkeypatch.setattr(raw_io.os, "pwrite", self)
 
-    def __call__(self, descriptor: int, data: memoryview) -> int:
+    def __call__(self, descriptor: int, data: memoryview, offset: int) -> int:
         direct = bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
         self._fail(direct)
-        count = self._write(descriptor, data)
+        count = self._write(descriptor, data, offset)
         self.made.append((direct, count))
         return count
 

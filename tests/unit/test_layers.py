@@ -40,6 +40,7 @@ LAYERS = {
     "locks": 0,
     "selection": 0,
     "observe": 0,
+    "raw_io": 0,
 }
 """Layer of each package, module or family of modules (`catalog` and `catalog_*`); see docs/architecture.md, "Layers".
 
