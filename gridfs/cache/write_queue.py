@@ -1,7 +1,7 @@
 """Parts that wait to be written to the disk tier: as many as may wait, and in batches.
 
 take           puts a part in, unless the queue is full: a reader never waits for a write
-next_batch     large parts at once; small ones when enough have gathered, or somebody waits for the end
+next_batch     large parts at once; small ones when many have gathered, or after a while, or somebody waits for the end
 done           a batch is written or dropped: its buffers are no longer needed
 """
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import trio
 
 from gridfs.cache.base import Span
+from gridfs.cache.buffers import LARGE_FROM_BYTES
 from gridfs.cache.memory import Part
 from gridfs.config import MIB, PART_SIZE_BYTES
 
@@ -21,13 +22,16 @@ WRITE_AFTER_S = 0.005
 """Between taking a part and writing it: the reader's answer goes first. Two writers with parts of 8 MiB still write
 3 GB/s."""
 
-GATHER_S = 0.25
 BATCH_BYTES = PART_SIZE_BYTES
-"""Small parts wait until so many bytes of them have come, or so long, and are written in one turn of a thread: one of
-its own for each, in the midst of the next read, took a tenth of what 256 KiB read at random from a store take."""
-
 BATCH_PARTS = 128
-"""Each small object of a bucket has a file, which is open until all of its batch is written."""
+"""Written in one turn of a thread. Each small object of a bucket has a file, which is open until all of its batch is
+written."""
+
+GATHER_S = 2.0
+GATHER_BYTES = 64 * MIB
+GATHER_PARTS = 1024
+"""Small parts wait until so many of them have come (at most half of the bytes that may wait), or so long. Who reads at
+random waits for each of them, and what is written meanwhile is taken from that (docs/decisions/part-buffers.md)."""
 
 QUEUE_LIMIT_BYTES = 64 * MIB
 """Parts waiting to be written; they are pinned in memory. A reader with a larger budget raises it."""
@@ -53,6 +57,8 @@ class WriteQueue:
         """Nothing is written any more: nobody should wait for room."""
         self._waiting: deque[Write] = deque()
         self._waiting_bytes = 0
+        self._due_bytes = 0
+        """Of those at the front: what need not gather any longer."""
         self._drainers = 0
         self._parked = trio.lowlevel.ParkingLot()
         self._written = trio.lowlevel.ParkingLot()
@@ -65,7 +71,9 @@ class WriteQueue:
         self._waiting.append(item)
         self.queued_bytes += size_bytes
         self._waiting_bytes += size_bytes
-        if len(self._waiting) == 1 or self._has_batch:
+        if self._is_enough(size_bytes):
+            self._due_bytes = self._waiting_bytes
+        if len(self._waiting) == 1 or self._due_bytes:
             self._parked.unpark()
         return True
 
@@ -76,6 +84,7 @@ class WriteQueue:
             return 0
         self._waiting.remove(item)
         self._waiting_bytes -= item.span.size_bytes
+        self._due_bytes = min(self._due_bytes, self._waiting_bytes)
         self.done([item])
         return item.span.size_bytes
 
@@ -85,13 +94,15 @@ class WriteQueue:
             await self._parked.park()
         await trio.sleep(WRITE_AFTER_S)
         with trio.move_on_after(GATHER_S):
-            while not self._has_batch and not self._drainers:
+            while self._waiting and not self._due_bytes and not self._drainers:
                 await self._parked.park()
+        if not self._due_bytes:
+            self._due_bytes = self._waiting_bytes
         return self._batch()
 
     def rest(self) -> list[Write]:
         """As next_batch, of what has gathered when no more will come, and at once. Nothing of a backlog."""
-        return self._batch() if self._waiting_bytes <= BATCH_BYTES else []
+        return self._batch() if self._waiting_bytes <= BATCH_BYTES or not self._due_bytes else []
 
     def done(self, batch: Sequence[Write]) -> None:
         """The items of *batch* were written or dropped."""
@@ -115,9 +126,10 @@ class WriteQueue:
         finally:
             self._drainers -= 1
 
-    @property
-    def _has_batch(self) -> bool:
-        return self._waiting_bytes >= BATCH_BYTES or len(self._waiting) >= BATCH_PARTS
+    def _is_enough(self, size_bytes: int) -> bool:
+        """Whether what waits may be written now that a part of this size has come."""
+        enough_bytes = BATCH_BYTES if size_bytes >= LARGE_FROM_BYTES else min(GATHER_BYTES, self.limit_bytes // 2)
+        return self._waiting_bytes >= enough_bytes or len(self._waiting) >= GATHER_PARTS
 
     def _batch(self) -> list[Write]:
         batch: list[Write] = []
@@ -126,4 +138,5 @@ class WriteQueue:
             batch.append(self._waiting.popleft())
             batch_bytes += batch[-1].span.size_bytes
         self._waiting_bytes -= batch_bytes
+        self._due_bytes = max(0, self._due_bytes - batch_bytes)
         return batch

@@ -374,34 +374,56 @@ async def test_on_a_full_disk_some_of_the_cache_goes_and_the_rest_is_read(
 
 
 @on_trio
-async def test_small_parts_are_written_when_there_are_8_mib_of_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_small_parts_are_written_when_many_have_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_queue, "GATHER_S", 3600)
+    monkeypatch.setattr(write_queue, "GATHER_BYTES", 8 * BLOCK)
+    monkeypatch.setattr(write_queue, "BATCH_BYTES", 3 * BLOCK)  # in three turns, none of which waits for more
     cache = DiskCache(CacheSettings(tmp_path / "cache"))
     async with running(cache):
-        for block in range(63):
+        for block in range(7):
             assert keep(cache, span(block, block + 1))
         await trio.sleep(10 * write_queue.WRITE_AFTER_S)
         assert cache.statistics().written_bytes == 0
         written = trio.Event()
-        assert keep(cache, span(63, 64), written.set)
+        assert keep(cache, span(7, 8), written.set)
+        await written.wait()
+        assert cache.present(span(0, 8)) == 8
+
+
+@on_trio
+async def test_what_gathers_leaves_room_for_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_queue, "GATHER_S", 3600)
+    cache = DiskCache(CacheSettings(tmp_path / "cache"), queue_limit_bytes=8 * BLOCK)
+    async with running(cache):
+        for block in range(4):
+            assert keep(cache, span(block, block + 1))
+        while cache.statistics().queued_bytes:
+            await trio.sleep(0.001)
+        assert cache.present(span(0, 4)) == 4
+
+
+@on_trio
+async def test_a_large_part_does_not_gather(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_queue, "GATHER_S", 3600)
+    cache = DiskCache(CacheSettings(tmp_path / "cache"))
+    async with running(cache):
+        written = trio.Event()
+        assert keep(cache, span(0, 64), written.set)
         await written.wait()
         assert cache.present(span(0, 64)) == 64
 
 
 @on_trio
-async def test_or_as_many_as_may_be_open_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_small_parts_are_written_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may have a file, which is open until all of its batch is written."""
     monkeypatch.setattr(write_queue, "GATHER_S", 3600)
+    monkeypatch.setattr(write_queue, "GATHER_PARTS", 4)
     monkeypatch.setattr(write_queue, "BATCH_PARTS", 3)
-    cache = DiskCache(CacheSettings(tmp_path / "cache"))
-    async with running(cache):
-        objects = [Span(f"{number:032x}", 5, BLOCK, 0, 1) for number in range(4)]
-        for blocks in objects:
-            assert keep(cache, blocks)
-        while cache.statistics().queued_bytes > 5:
-            await trio.sleep(0.001)
-        assert [cache.present(blocks) for blocks in objects] == [1, 1, 1, 0]
+    queue = write_queue.WriteQueue()
+    for number in range(4):
+        blocks = Span(f"{number:032x}", 5, BLOCK, 0, 1)
+        assert queue.take(write_queue.Write(blocks, part_of(blocks), [0], lambda: None))
+    assert [len(await queue.next_batch()), len(await queue.next_batch())] == [3, 1]
 
 
 @on_trio
