@@ -19,7 +19,7 @@ from gridfs.config import AwsEnvironment, StoreSettings
 from gridfs.manifest.reader import Manifest
 from gridfs.model import ObjectRecord, SourceBucket, Version
 from gridfs.store.base import ObjectStore
-from gridfs.store.stack import open_store
+from gridfs.store.stack import directory_of, open_store, scheme_of
 from gridfs.store.trace import StoreStatistics
 
 
@@ -32,6 +32,12 @@ class Contents:
     objects: ObjectStore
     key_of: Callable[[ObjectRecord], str]
     """Of an object, in *objects*."""
+    store: Path | None = None
+    """The directory that *objects* is; None for a bucket."""
+
+    def path_of(self, identity: str) -> str:
+        """Where the object of *identity* lies, if *objects* is a directory."""
+        return f"{self.store}/{object_key(self.version.name, identity)}"
 
 
 @asynccontextmanager
@@ -51,7 +57,8 @@ async def open_contents(
     with Manifest.open(await catalog.fetch_manifest(version, cache)) as manifest:
         bucket = manifest.info.bucket
         if bucket is None:
-            yield Contents(version, manifest, catalog.store, lambda record: object_key(version.name, record.key))
+            store = directory_of(settings.url) if scheme_of(settings.url) in ("", "file") else None
+            yield Contents(version, manifest, catalog.store, lambda record: object_key(version.name, record.key), store)
             return
         # The manifest alone says where the bucket is: an endpoint in the environment is for what the user names.
         aws = replace(AwsEnvironment.from_environment(), endpoint_url=None)

@@ -61,6 +61,8 @@ class DiskStatistics:
     mismatches: int
     """Blocks that were not what they should have been (torn writes, flipped bits): misses."""
     evicted_segments: int
+    is_store: bool = False
+    """Whether *directory* is the store itself, on a disk of this node, which needs no copy."""
 
 
 class BlockCache(Protocol):

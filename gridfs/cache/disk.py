@@ -29,8 +29,9 @@ from gridfs.cache.base import Checksums, DiskStatistics, Span
 from gridfs.cache.handles import OpenSegments
 from gridfs.cache.locality import file_system_of, is_network
 from gridfs.cache.memory import Part
-from gridfs.cache.segment import FORMAT_VERSION, Geometry, Mismatch, Segment, blocks_per_segment
+from gridfs.cache.segment import FORMAT_VERSION, Geometry, Segment, blocks_per_segment
 from gridfs.cache.space import Space
+from gridfs.cache.verified import Mismatch
 from gridfs.cache.write_queue import QUEUE_LIMIT_BYTES, Write, WriteQueue
 from gridfs.config import CacheSettings, ensure_cache, ensure_private
 from gridfs.errors import Unsupported

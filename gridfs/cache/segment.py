@@ -23,9 +23,10 @@ from xxhash import xxh3_64_intdigest
 
 from gridfs.cache.base import Checksums, Span
 from gridfs.cache.buffers import LARGE_FROM_BYTES
+from gridfs.cache.verified import read_verified
 from gridfs.config import PART_SIZE_BYTES
 from gridfs.model import Buffer
-from gridfs.raw_io import PAGE_SIZE_BYTES, read_at, read_into, write_all, write_direct
+from gridfs.raw_io import PAGE_SIZE_BYTES, read_at, write_all, write_direct
 
 MAGIC = b"gridfsSG"
 FORMAT_VERSION = 1
@@ -86,14 +87,6 @@ class Geometry:
 
 def blocks_per_segment(block_size_bytes: int) -> int:
     return max(1, PART_SIZE_BYTES // block_size_bytes)
-
-
-class Mismatch(Exception):
-    """A block on disk is not what it should be: torn, flipped, or of another writer's."""
-
-    def __init__(self, block: int) -> None:
-        super().__init__(f"block {block} differs from its checksum")
-        self.block = block
 
 
 class Segment:
@@ -182,27 +175,17 @@ class Segment:
     ) -> memoryview | None:
         """The span's bytes, verified; None when absent, or when that would wait for a disk. Raises Mismatch.
 
-        With *area* they are read into it, and many at once past the page cache.
+        *area* as of `read_verified`.
         """
         if self.table is None and not self.read_table(nowait=nowait):
             return None
         base, size = self.geometry.first_block, span.block_size_bytes
         if self.present(span.first, span.stop) < span.stop - span.first or self.table is None:
             return None
+        if checksums is None:
+            checksums = [checksum for checksum, _ in self.table[span.first - base : span.stop - base]]
         offset = self.geometry.data_offset + (span.first - base) * size
-        data = memoryview(bytearray(span.size_bytes) if area is None else area)[: span.size_bytes]
-        if area is not None and not nowait and span.size_bytes >= LARGE_FROM_BYTES:
-            count: int | None = read_into(self.fd, area, span.size_bytes, offset)
-        else:
-            count = read_at(self.fd, data, offset, nowait=nowait)
-        if count is None:
-            return None
-        for position, block in enumerate(range(span.first, span.stop)):
-            expected = self.table[block - base][0] if checksums is None else checksums[position]
-            end = min((position + 1) * size, span.size_bytes)
-            if end > count or xxh3_64_intdigest(data[position * size : end]) != expected:
-                raise Mismatch(block)
-        return data
+        return read_verified(self.fd, span, offset, checksums, nowait=nowait, area=area)
 
     def write(self, span: Span, data: Buffer, checksums: Sequence[int], area: mmap.mmap | None = None) -> None:
         """Writes the span's blocks, then their entries. A file that is foreign or damaged is begun afresh.

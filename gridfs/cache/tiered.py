@@ -9,7 +9,9 @@ written, and not a third copy beside the kernel's page cache.
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import trio
@@ -17,6 +19,7 @@ import trio
 from gridfs.cache.base import BlockCache, Checksums, DiskStatistics, Span
 from gridfs.cache.buffers import POOLED_FROM_BYTES
 from gridfs.cache.disk import DiskCache
+from gridfs.cache.in_place import ObjectFiles, is_read_in_place
 from gridfs.cache.memory import MemoryCache, Part
 from gridfs.config import MIB, CacheSettings
 
@@ -194,6 +197,13 @@ class TieredCache:
             self.memory.pool.clear()
 
 
-def open_cache(settings: CacheSettings) -> TieredCache:
-    """The node's cache in the directory of *settings*. Raises what DiskCache raises."""
-    return TieredCache(MemoryCache(), DiskCache(settings))
+def open_cache(
+    settings: CacheSettings, store: Path | None = None, path_of: Callable[[str], str] = os.fspath
+) -> TieredCache:
+    """The caches for objects that lie in directory *store*, at *path_of* their identity; without one, in a bucket.
+
+    Memory alone when the disk cache is turned off and nothing is read in place. Raises what DiskCache raises.
+    """
+    if store is not None and is_read_in_place(store, settings):
+        return TieredCache(MemoryCache(), ObjectFiles(store, path_of))
+    return TieredCache(MemoryCache(), DiskCache(settings) if settings.max_size_bytes != 0 else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from gridfs.cli.parameters import DIRECTORY, SIZE, SPEC
 from gridfs.config import CacheSettings, MountOptions
 from gridfs.errors import InvalidInput
 from gridfs.model import Version, VersionSpec
+
+if TYPE_CHECKING:
+    from gridfs.read.warm import Warmth
 
 
 @click.command("warm")
@@ -40,37 +44,36 @@ def warm(
     cache = invocation.cache_settings(cache_dir, max_cache_size, memory_target)
     if cache.max_size_bytes == 0:
         raise InvalidInput("the disk cache is turned off (--max-cache-size 0)", remedy="give it a size")
-    found: list[tuple[Version, int, int]] = []
+    found: list[tuple[Version, Warmth, Path]] = []
 
     async def work() -> None:
         found.append(await _warm(invocation, spec, cache, check=check))
 
     invocation.run(work, after_signal="what has come stays; the same command goes on with the rest")
-    version, cached_bytes, total_bytes = found[0]
+    version, warmth, place = found[0]
     if invocation.json:
         print_json(
             {
                 "name": version.name,
                 "version": version.version,
-                "cached_bytes": cached_bytes,
-                "total_bytes": total_bytes,
-                "complete": cached_bytes >= total_bytes,
+                "cached_bytes": warmth.cached_bytes,
+                "total_bytes": warmth.total_bytes,
+                "complete": warmth.complete,
             }
         )
         return
-    share = cached_bytes / total_bytes if total_bytes else 1.0
-    label = f"{version.name}@{version.version}"
-    click.echo(
-        f"{label}: {shown_size(cached_bytes)} of {shown_size(total_bytes)} ({share:.0%}) are in {cache.directory}"
-    )
-    if not check and cached_bytes < total_bytes:
+    share = warmth.cached_bytes / warmth.total_bytes if warmth.total_bytes else 1.0
+    amount = f"{shown_size(warmth.cached_bytes)} of {shown_size(warmth.total_bytes)} ({share:.0%})"
+    why = "" if place == cache.directory else ", the store, which is read in place"
+    click.echo(f"{version.name}@{version.version}: {amount} are in {place}{why}")
+    if not check and not warmth.complete:
         warn("the cache has no room for the rest; give it more with --max-cache-size, or choose --cache-dir")
 
 
 async def _warm(
     invocation: Invocation, spec: VersionSpec, cache: CacheSettings, *, check: bool
-) -> tuple[Version, int, int]:
-    """The version, and how many of its bytes are in the cache then."""
+) -> tuple[Version, Warmth, Path]:
+    """The version, how much of it is on this node's disk then, and in which directory."""
     import trio
 
     from gridfs.cache.tiered import open_cache
@@ -84,7 +87,7 @@ async def _warm(
         invocation.open_catalog() as catalog,
         open_contents(catalog, version, cache.directory, invocation.store_settings) as contents,
     ):
-        tiers = open_cache(cache)
+        tiers = open_cache(cache, contents.store, contents.path_of)
         reader = Reader(
             contents.manifest, contents.objects, contents.key_of, tiers, ReaderSettings.of(cache, MountOptions())
         )
@@ -97,4 +100,5 @@ async def _warm(
                 ) as bar:
                     warmth = await reader.warm(lambda behind: bar.update(max(0, behind - bar.pos)))
             nursery.cancel_scope.cancel()
-        return version, warmth.cached_bytes, warmth.total_bytes
+        place = contents.store if contents.store is not None and tiers.statistics().is_store else cache.directory
+        return version, warmth, place

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import trio
 
-from gridfs.cache.disk import DiskCache
 from gridfs.cache.memory import MemoryCache
-from gridfs.cache.tiered import TieredCache
+from gridfs.cache.tiered import TieredCache, open_cache
 from gridfs.catalog import Catalog
 from gridfs.catalog_contents import Contents, open_contents
 from gridfs.config import CacheSettings, ensure_cache
@@ -64,7 +63,7 @@ async def open_version(spec: MountSpec, incidents: Incidents, counters: Counters
 
 def _reader(spec: MountSpec, contents: Contents, incidents: Incidents, counters: Counters) -> Reader:
     settings = ReaderSettings.of(spec.cache, spec.options)
-    cache = TieredCache(MemoryCache(), _disk_tier(spec.cache, incidents))
+    cache = _cache(spec.cache, contents, incidents)
 
     def on_defect(error: BaseException, subject: str) -> None:
         counters.add("defects")
@@ -73,18 +72,16 @@ def _reader(spec: MountSpec, contents: Contents, incidents: Incidents, counters:
     return Reader(contents.manifest, contents.objects, contents.key_of, cache, settings, on_defect=on_defect)
 
 
-def _disk_tier(settings: CacheSettings, incidents: Incidents) -> DiskCache | None:
-    """The cache on disk. None when it is turned off, and with an incident when the disk fails: memory alone will do."""
-    if settings.max_size_bytes == 0:
-        return None
+def _cache(settings: CacheSettings, contents: Contents, incidents: Incidents) -> TieredCache:
+    """The caches; with an incident when the disk fails: memory alone will do."""
     try:
-        return DiskCache(settings)
+        return open_cache(settings, contents.store, contents.path_of)
     except OSError as error:
         failure = StoreUnavailable(
             f"the cache in {settings.directory} is off: {error.strerror}", remedy="make room, or choose --cache-dir"
         )
         incidents.note(failure, str(settings.directory))
-        return None
+        return TieredCache(MemoryCache())
 
 
 def _files(spec: MountSpec, manifest: Manifest, reader: Reader) -> FileSystem:

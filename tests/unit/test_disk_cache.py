@@ -24,7 +24,8 @@ from gridfs.cache.disk import DiskCache
 from gridfs.cache.evict import Found, allowed_bytes, choose
 from gridfs.cache.locality import file_system_of, is_network
 from gridfs.cache.memory import Part
-from gridfs.cache.segment import Geometry, Mismatch, Segment
+from gridfs.cache.segment import Geometry, Segment
+from gridfs.cache.verified import Mismatch
 from gridfs.config import GIB, KIB, MIB, CacheSettings
 from gridfs.errors import AccessDenied, Unsupported
 from gridfs.locks import trying

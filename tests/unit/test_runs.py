@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,12 +56,13 @@ def test_a_sweep_with_patience_waits_for_who_is_mounting(private_dirs: Paths, mo
     waits = list[float]()
 
     def end_mounting(duration_s: float) -> None:
+        if not waits:  # another run on this machine may hold the lock once more
+            mounting.__exit__()
         waits.append(duration_s)
-        mounting.__exit__()
 
-    monkeypatch.setattr(leftovers.time, "sleep", end_mounting)
+    monkeypatch.setattr(leftovers, "time", SimpleNamespace(monotonic=time.monotonic, sleep=end_mounting))
     made.sweep()
     assert place.exists(), "a sweep without patience does not wait"
     made.sweep(patience_s=60)
     assert not place.exists()
-    assert len(waits) == 1
+    assert waits
