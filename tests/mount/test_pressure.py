@@ -13,16 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from gridfs.config import MIB, CacheSettings
+from gridfs.config import MIB, CacheSettings, StoreSettings
 from gridfs.mount import client
 from gridfs.mount.client import MountRequest
 from tests.mount.stage import MODES, Stage
 from tests.support.data import ramp
+from tests.support.s3 import S3Server
 
 READERS = 4
 SMALL = 700
 SIZES = [0, 1, 4000, 4096, 30_000, 110 * 1024, 200_000, 262_144, 300_000, 900_000]
 LARGE = [20_000_000, 37_000_001]
+CEPH = pytest.mark.ceph
 KIND = multiprocessing.get_context("fork")
 
 
@@ -72,11 +74,14 @@ def read(mount: str, seed: int, turns: int, result: Connection) -> None:
 
 
 @pytest.mark.parametrize("turns", [4, pytest.param(150, marks=pytest.mark.long)])
-@pytest.mark.parametrize("disk_bytes", [0, 40 * MIB])
+@pytest.mark.parametrize("tier", ["in place", pytest.param("none", marks=CEPH), pytest.param("cache", marks=CEPH)])
 @pytest.mark.parametrize("mode", ["image", "bare"])
 def test_bytes_are_right_while_buffers_are_used_again(
-    staged: Stage, tmp_path: Path, mode: str, disk_bytes: int, turns: int
+    request: pytest.FixtureRequest, staged: Stage, tmp_path: Path, mode: str, tier: str, turns: int
 ) -> None:
+    if tier != "in place":
+        server: S3Server = request.getfixturevalue("s3_ceph")
+        staged.store = StoreSettings(server.store_url(), server.endpoint_url)
     source = tmp_path / "source"
     for number in range(SMALL + len(LARGE)):
         path = source / path_of(number)
@@ -85,9 +90,9 @@ def test_bytes_are_right_while_buffers_are_used_again(
     version = staged.create(source, "pressed").version
     mount = tmp_path / "mount"
     mount.mkdir()
-    cache = CacheSettings(staged.paths.cache, disk_bytes, 32 * MIB)
-    request = MountRequest(staged.store, version, cache, MODES[mode], mount)
-    staged.mounted.append(client.mount(request, staged.paths))
+    cache = CacheSettings(staged.paths.cache, 40 * MIB if tier == "cache" else 0, 32 * MIB)
+    wanted = MountRequest(staged.store, version, cache, MODES[mode], mount)
+    staged.mounted.append(client.mount(wanted, staged.paths))
     results, readers = [], []
     for seed in range(READERS):
         receiver, sender = KIND.Pipe(duplex=False)
@@ -102,3 +107,9 @@ def test_bytes_are_right_while_buffers_are_used_again(
     (status,) = staged.statuses()
     assert status.detail["reads_answered_in_c"] > 0
     assert status.detail["reader"]["memory_peak_bytes"] <= 32 * MIB
+    disk = status.detail["reader"]["disk"]
+    assert (disk["active"], disk["is_store"]) == {
+        "in place": (True, True),
+        "none": (False, False),
+        "cache": (True, False),
+    }[tier]
