@@ -161,7 +161,7 @@ async def test_an_answer_that_is_too_short_is_an_error(monkeypatch: pytest.Monke
     async with reading([5000], TieredCache(MemoryCache()), ReaderSettings(64 * MIB, prefetch="none")) as found:
         layout, _, reader = found
         layout._checksummed = False
-        with pytest.raises(GridfsError, match="4999 bytes of .* came where 5000 were asked for"):
+        with pytest.raises(GridfsError, match=r"4999 bytes of .* came where 5000 were asked for"):
             await reader.read(layout.objects[0], ByteRange(0, 5000))
         assert reader.statistics().memory_in_flight_bytes == 0
 
