@@ -151,7 +151,12 @@ def print_result(invocation: Invocation, selected: SelectedStore, result: Create
     if version.mode == "no-copy" and version.version > 1:
         from gridfs.cli.changes import count_changes
 
-        changes = count_changes(invocation, selected, version)
+        try:
+            changes = count_changes(invocation, selected, version)
+        except Interrupted:
+            raise
+        except GridfsError as error:  # the version exists: made again for this, there would be another one each time
+            warn(f"what changed since the version before can't be told: {error.message}")
     if invocation.json:
         print_json(
             version_as_json(version, selected.cluster)

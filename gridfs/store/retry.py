@@ -3,8 +3,8 @@
 Retryable is what its exception says (`GridfsError.retryable`). The pauses grow by a factor and are shortened by chance
 (jitter), so that a hundred jobs that failed together do not come back together. What was already delivered of a stream
 is not fetched again. A create-only put whose answer was lost may find its own object: it has succeeded if the object
-has its bytes. A listing goes on after the last key it has seen. `put_stream` is not repeated, since its chunks are
-gone; the client repeats its parts.
+has its bytes. A listing is begun anew, and names only what it has not named before; each failure of one that gets on
+has all of the time. `put_stream` is not repeated, since its chunks are gone; the client repeats its parts.
 """
 
 from __future__ import annotations
@@ -133,6 +133,7 @@ class RetryingStore(WrappedStore):
     async def list(self, prefix: str) -> AsyncIterator[ObjectHead]:
         patience = _Patience(self, Operation("list", prefix))
         seen: set[str] = set()
+        seen_before = 0
         while True:
             try:
                 async for head in self._inner.list(prefix):
@@ -141,6 +142,8 @@ class RetryingStore(WrappedStore):
                         yield head
                 return
             except GridfsError as error:
+                if len(seen) > seen_before:  # it got further, which may have taken an hour: this is another failure
+                    patience, seen_before = _Patience(self, Operation("list", prefix)), len(seen)
                 await patience.pause_or_raise(error)
 
 

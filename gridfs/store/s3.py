@@ -132,7 +132,9 @@ class AwsSession:
 
 
 class CredentialProvider:
-    """Called by obstore, in a thread of its own, whenever the credentials it has have expired."""
+    """Called by obstore, in a thread of its own, whenever the credentials it has have expired; and by the short way of
+    reads, in a thread of trio's.
+    """
 
     def __init__(self, session: AwsSession, credentials: Any, token: trio.lowlevel.TrioToken) -> None:
         self.session = session
@@ -140,7 +142,11 @@ class CredentialProvider:
         self._token = token
 
     def __call__(self) -> ProvidedCredentials:
-        return trio.from_thread.run(self.current, trio_token=self._token)
+        try:
+            trio.from_thread.check_cancelled()
+        except RuntimeError:  # no thread of trio's
+            return trio.from_thread.run(self.current, trio_token=self._token)
+        return trio.from_thread.run(self.current)  # ends with whoever waits for it: a helper program may hang
 
     async def current(self) -> ProvidedCredentials:
         """What to sign with now; renewed first when it is about to expire."""

@@ -145,10 +145,13 @@ class Wire:
 
     def close(self) -> None:
         """Gives up all connections that nobody uses."""
-        while self._idle:
-            self._idle.pop().close()
+        self._close_idle()
         while self._begun:
             self._begun.popitem()[1].close()
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
 
     def _valid_signer(self) -> Signer | None:
         return self._signer if trio.current_time() < self._renew_at_s else None
@@ -201,7 +204,7 @@ class Wire:
         if trio.current_time() - connection.idle_since_s < IDLE_LIMIT_S:
             return connection
         connection.close()
-        self.close()  # those below it are older still
+        self._close_idle()  # those below it are older still
         return None
 
     async def _connect(self) -> Connection:

@@ -30,6 +30,20 @@ def test_no_copy_with_the_scheme_in_capitals_and_no_slash(grid, bucket):
     assert (made["name"], made["mode"], made["file_count"]) == ("esredditjson", "no-copy", 3)
 
 
+def test_what_the_version_before_lacks_is_no_failure_of_the_new_one(grid, bucket, private_dirs):
+    create = ("--endpoint-url", bucket.endpoint_url, "datastore", "create", f"s3://{bucket.bucket}/esRedditJson/")
+    grid(*create, "--no-copy").succeeded()
+    for manifest in (
+        *private_dirs.data.glob("store/datastores/esredditjson/manifests/*"),
+        *private_dirs.cache.glob("manifests/*"),
+    ):
+        manifest.unlink()
+    bucket.client().put_object(Bucket=bucket.bucket, Key="esRedditJson/new", Body=b"new", ACL="public-read")
+    made = grid(*create, "--no-copy", "-o", "json")
+    assert (made.json["version"], made.json["changes"]) == (2, None)
+    assert "the manifest of esredditjson@1 is not in" in made.err
+
+
 def test_the_root_of_a_bucket_has_its_name(grid, bucket):
     source = f"s3://{bucket.bucket}/"
     made = grid("datastore", "create", source, "--endpoint-url", bucket.endpoint_url, "-o", "json").json

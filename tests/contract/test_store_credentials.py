@@ -16,8 +16,10 @@ from gridfs.errors import AccessDenied, CredentialsRefused, InvalidInput, StoreU
 from gridfs.model import ByteRange
 from gridfs.store import s3
 from gridfs.store.address import BucketAddress, ProvidedCredentials
+from gridfs.store.base import ignore
 from gridfs.store.objects import BucketStore
 from gridfs.store.stack import directory_of, open_store, parse_bucket_url
+from gridfs.store.wire import Wire
 from tests.support.data import ramp
 from tests.support.on_trio import on_trio
 from tests.support.s3 import S3Server
@@ -122,6 +124,27 @@ async def test_credentials_that_are_renewed_and_still_expired() -> None:
     provider = s3.CredentialProvider(s3.AwsSession(), Stale(), trio.lowlevel.current_trio_token())
     with pytest.raises(AccessDenied, match="still expired"):
         await provider.current()
+
+
+@on_trio
+async def test_nobody_waits_for_a_helper_that_hangs() -> None:
+    ended = trio.Event()
+
+    class Hanging:
+        async def get_frozen_credentials(self) -> None:
+            try:
+                with trio.move_on_after(5):
+                    await trio.sleep_forever()
+            finally:
+                ended.set()
+            raise OSError("the helper was given up")
+
+    provider = s3.CredentialProvider(s3.AwsSession(), Hanging(), trio.lowlevel.current_trio_token())
+    wire = Wire(BucketAddress("bucket", "us-east-1", "http://127.0.0.1:9", provider))
+    with trio.move_on_after(0.05) as scope:
+        await wire.read_into("k", ByteRange(0, 10), memoryview(bytearray(10)), ignore, if_match=None)
+    assert scope.cancelled_caught
+    assert ended.is_set()
 
 
 def provider_of(asked: list[int]) -> Callable[[], ProvidedCredentials]:

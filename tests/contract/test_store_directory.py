@@ -106,6 +106,26 @@ def test_a_temporary_that_vanishes_while_others_are_removed_is_no_error(
 
 
 @on_trio
+async def test_what_could_not_be_synced_is_synced_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Invariant 1: who asks again after a failure must not be told that all is durable."""
+    synced: list[Path] = []
+
+    def sync_directory(path: Path) -> None:
+        synced.append(path)
+        if len(synced) == 2:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(directory, "sync_directory", sync_directory)
+    store = DirectoryStore(tmp_path)
+    await store.put("a/b/object", b"x")
+    with pytest.raises(StoreUnavailable):
+        await store.sync()
+    first, synced[:] = list(synced), [tmp_path, tmp_path]
+    await store.sync()
+    assert set(synced) >= {tmp_path / "a/b", tmp_path / "a", *first}
+
+
+@on_trio
 async def test_a_file_system_without_links_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")

@@ -296,6 +296,23 @@ async def test_one_that_was_idle_for_long_is_not_used(monkeypatch: pytest.Monkey
         assert running.connections == 2
 
 
+@on_trio
+async def test_what_was_begun_outlives_the_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    with peer(answering(head() + DATA)) as running:
+        subject = running.wire()
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):  # side by side, on a connection each
+                nursery.start_soon(read, subject)
+        assert running.connections == 2
+        assert subject.begin("k/ü", RANGE, if_match=None)
+        monkeypatch.setattr(wire, "IDLE_LIMIT_S", 0.0)
+        assert not subject.begin("another", RANGE, if_match=None), "what is left is too old"
+        assert await read(subject) == DATA
+        subject.close()
+        assert running.connections == 2
+        assert len(running.requests) == 3
+
+
 async def begun(subject: Wire, running: Peer) -> None:
     """A second request, begun after a first, and received by the server."""
     assert not subject.begin("k/ü", RANGE, if_match=None), "there is no connection yet"

@@ -20,7 +20,7 @@ from gridfs.errors import (
     StoreUnavailable,
 )
 from gridfs.manifest.reader import Manifest
-from gridfs.model import Mode, Version, VersionSpec
+from gridfs.model import Buffer, Mode, Version, VersionSpec
 from gridfs.store.simulated import Fault, Network, SimulatedStore
 from tests.support.manifests import Node, write_tree
 from tests.support.on_trio import on_mock_clock, on_trio
@@ -78,6 +78,42 @@ async def test_a_number_is_never_used_again() -> None:
     assert await catalog.delete(second) == tombstone
     assert (await catalog.commit(draft())).version == 3
     assert [version.deleted_at is None for version in await catalog.versions("set")] == [True, False, True]
+
+
+@on_trio
+async def test_a_number_below_the_highest_is_not_used_though_it_is_free() -> None:
+    """Invariant 2: a store may have lost a record."""
+    store = SimulatedStore()
+    catalog = catalog_of(store)
+    for _ in range(3):
+        await catalog.commit(draft())
+    await store.delete(version_key("set", 2))
+    assert (await catalog.commit(draft())).version == 4
+
+
+@on_trio
+async def test_what_a_record_names_is_synced_before_it_and_the_record_after() -> None:
+    """Invariant 1."""
+
+    class Recording(SimulatedStore):
+        async def sync(self) -> None:
+            done.append("sync")
+
+        async def put_if_absent(self, key: str, data: Buffer) -> None:
+            await super().put_if_absent(key, data)
+            done.append("record")
+
+        async def put(self, key: str, data: Buffer) -> None:
+            await super().put(key, data)
+            done.append("tombstone")
+
+    done: list[str] = []
+    catalog = catalog_of(Recording())
+    version = await catalog.commit(draft())
+    assert done == ["sync", "record", "sync"]
+    done.clear()
+    await catalog.delete(version)
+    assert done == ["tombstone", "sync"]
 
 
 @on_trio

@@ -13,8 +13,9 @@ import trio.testing
 from gridfs.cache.memory import MemoryCache
 from gridfs.cache.tiered import TieredCache
 from gridfs.config import MIB, PART_SIZE_BYTES
-from gridfs.errors import StoreUnavailable
+from gridfs.errors import GridfsError, StoreUnavailable
 from gridfs.model import ByteRange
+from gridfs.read.failures import FAILURE_MEMORY_S
 from gridfs.read.plan import Run
 from gridfs.read.prefetch import Priority, Want
 from gridfs.read.reader import Reader, ReaderSettings
@@ -107,6 +108,74 @@ async def test_a_store_that_can_t_be_prepared_is_read_all_the_same(monkeypatch: 
     async with running() as subject:
         await trio.testing.wait_all_tasks_blocked()
         await subject.read(0, 1)
+
+
+@on_mock_clock
+async def test_a_failure_is_remembered_for_seconds_only() -> None:
+    async with running() as subject:
+        subject.store.inject(Fault.UNAVAILABLE)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await subject.read(0, 1)
+        assert len(subject.store.requests) == 1
+        await trio.sleep(FAILURE_MEMORY_S)
+        await subject.read(0, 1)
+
+
+@on_trio
+async def test_of_a_flight_that_was_made_wide_only_what_was_asked_for_is_remembered() -> None:
+    async with running() as subject:
+        subject.reader._fetcher._is_dense = lambda obj, block: True
+        subject.store.inject(Fault.UNAVAILABLE)
+        with pytest.raises(StoreUnavailable):
+            await subject.read(0, 1)
+        await subject.read(1, 2)
+        with pytest.raises(StoreUnavailable):
+            await subject.reader._fetcher.collect(subject.layout.objects[0], Run(0, 1))
+
+
+@on_mock_clock
+async def test_who_asked_for_the_first_of_a_wide_flight_does_not_wait_for_the_last() -> None:
+    async with reading(
+        [PART_SIZE_BYTES], TieredCache(MemoryCache()), ReaderSettings(64 * MIB, prefetch="none")
+    ) as found:
+        subject = Subject(*found)
+        subject.store.network = Network(connection_bytes_per_s=10 * CHUNK_SIZE_BYTES)
+        subject.reader._fetcher._is_dense = lambda obj, block: True
+        assert await seconds_to_read(subject, 0) == pytest.approx(0.1)
+        assert await seconds_to_read(subject, PART - 1) == pytest.approx(3.1)
+        assert len(subject.store.requests) == 1
+
+
+@on_trio
+async def test_an_answer_that_is_too_short_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Invariant 3, also where no checksum would tell (no-copy)."""
+    get_range = SimulatedStore.get_range
+
+    async def shorter(
+        store: SimulatedStore, key: str, byte_range: ByteRange, *, if_match: str | None = None
+    ) -> memoryview:
+        return (await get_range(store, key, byte_range, if_match=if_match))[:-1]
+
+    monkeypatch.setattr(SimulatedStore, "get_range", shorter)
+    async with reading([5000], TieredCache(MemoryCache()), ReaderSettings(64 * MIB, prefetch="none")) as found:
+        layout, _, reader = found
+        layout._checksummed = False
+        with pytest.raises(GridfsError, match=r"4999 bytes of .* came where 5000 were asked for"):
+            await reader.read(layout.objects[0], ByteRange(0, 5000))
+        assert reader.statistics().memory_in_flight_bytes == 0
+
+
+@on_trio
+async def test_memory_for_what_readers_have_fetched_meanwhile_is_given_back() -> None:
+    """Invariant 6: a background flight that waited for memory may need less of it then."""
+    async with running() as subject:
+        await subject.read(0, 12)
+        (obj,), want = subject.layout.objects, Want(Run(0, 16), Priority.WINDOW, PART_SIZE_BYTES)
+        with trio.fail_after(5):
+            await subject.reader._background._fetch(obj, want.run, want)
+        assert subject.reader.statistics().fetched_bytes["window"] == 4 * BLOCK
+        assert subject.nothing_is_under_way()
 
 
 PART = PART_SIZE_BYTES // BLOCK

@@ -142,9 +142,10 @@ def test_names_on_both_sides_of_the_dots(tmp_path: Path) -> None:
     assert [name for name, _, _ in root][:7] == [b"!", b"+a", b"-", b"-d", b"-dash", b".", b".-"]
 
 
+@pytest.mark.parametrize("before_the_dots", [b"", b"!"])
 @pytest.mark.parametrize("count", [0, 1, 13, 14, 15, 98, 99, 100, 101, 1000])
-def test_directories_of_any_length(tmp_path: Path, count: int) -> None:
-    names = [b"below/%03d" % number for number in range(count)]
+def test_directories_of_any_length(tmp_path: Path, count: int, before_the_dots: bytes) -> None:
+    names = [b"below/%s%03d" % (before_the_dots, number) for number in range(count)]
     write_tree(tmp_path / "manifest", [Node(b"below", Kind.DIRECTORY), *map(Node, names)])
     image, manifest = image_of(tmp_path / "manifest")
     assert_same(image, manifest)

@@ -168,6 +168,37 @@ def test_who_is_cancelled_while_waiting_holds_nothing() -> None:
     trio.run(_cancelled_while_waiting)
 
 
+async def _cancelled_when_it_was_let_in() -> None:
+    budget = Budget(1000, MemoryCache())
+    assert budget.reserve_nowait(900)
+    scope = trio.CancelScope()
+
+    async def wait() -> None:
+        with scope:
+            await budget.reserve(500)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
+        budget.release(900)  # before the cancellation is delivered
+        assert budget.in_flight_bytes == 500
+    assert scope.cancelled_caught
+    assert budget.used_bytes == 0
+
+
+def test_who_is_let_in_and_cancelled_at_once_holds_nothing() -> None:
+    trio.run(_cancelled_when_it_was_let_in)
+
+
+def test_one_part_that_is_larger_than_the_budget_passes_alone() -> None:
+    budget = Budget(1000, MemoryCache())
+    assert budget.reserve_nowait(2000)
+    assert not budget.reserve_nowait(1)
+    budget.release(2000)
+    assert budget.reserve_nowait(2000, background=True)
+
+
 def test_the_cgroup_limit_is_the_tightest_of_version_2_or_1(tmp_path: Path) -> None:
     (tmp_path / "proc/self").mkdir(parents=True)
     two, one = tmp_path / "sys/fs/cgroup/slurm/job", tmp_path / "sys/fs/cgroup/memory/box"

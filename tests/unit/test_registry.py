@@ -195,6 +195,16 @@ def test_clean_trusts_device_numbers_while_the_mount_stands(
     assert detached == ([Path("/shown"), directory / "fuse"] if stands else [])
 
 
+@pytest.mark.parametrize(
+    ("device", "source", "seen"),
+    [("0:999999", "gridfs:data@3", True), ("0:77", "gridfs:data@3", False), ("0:999999", "somebody's", False)],
+)
+def test_another_mount_at_its_path_is_not_the_daemons(device: str, source: str, seen: bool, tmp_path: Path) -> None:
+    record = record_of(tmp_path / "data-3-aa.0")
+    assert registry.is_seen(record, [Mounted(device, record.fuse_path, "fuse.gridfs", source, "")]) is seen
+    assert not registry.is_seen(record, [])
+
+
 @pytest.mark.parametrize("name", ["record.json", "alive"])
 def test_a_pipe_or_a_link_of_someone_else_is_not_waited_for(found: Registry, name: str) -> None:
     """Root looks into the registries of all users before it deletes a version."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from itertools import islice
 from random import Random
 
@@ -10,6 +11,7 @@ import trio
 
 from gridfs.errors import AccessDenied, ObjectExists, ObjectMissing, StoreUnavailable, StoreUnreachable
 from gridfs.model import ByteRange, WholeObject
+from gridfs.store.base import ObjectHead
 from gridfs.store.limit import LimitedStore
 from gridfs.store.retry import RetryingStore, RetryPolicy, pauses, persist
 from gridfs.store.simulated import Fault, Network, SimulatedStore
@@ -106,6 +108,17 @@ async def test_a_broken_stream_goes_on_where_it_ended() -> None:
 
 
 @on_mock_clock
+async def test_what_a_broken_stream_goes_on_with_lies_in_its_place() -> None:
+    raw = SimulatedStore()
+    raw.place("k", ramp(4 * MIB))
+    raw.inject(Fault.TRUNCATED, times=3)
+    buffer = memoryview(bytearray(4 * MIB - 5))
+    received = bytearray()
+    await RetryingStore(raw).stream_range("k", ByteRange(5, 4 * MIB), received.extend, into=buffer)
+    assert received == buffer == ramp(4 * MIB - 5, 5)
+
+
+@on_mock_clock
 async def test_the_rest_of_a_whole_object_is_asked_for_as_a_range() -> None:
     raw = SimulatedStore()
     raw.place("k", ramp(4 * MIB))
@@ -137,6 +150,40 @@ async def test_an_interrupted_listing_names_everything_once() -> None:
         raw.place(f"k{number}", b"")
     raw.inject(Fault.UNAVAILABLE, times=2)
     assert [head.key async for head in RetryingStore(raw).list("k")] == [f"k{number}" for number in range(5)]
+
+
+class Pages(SimulatedStore):
+    """Lists ten objects, one in ten seconds, and fails after every third that nobody has been told of yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = 0
+
+    async def list(self, prefix: str) -> AsyncIterator[ObjectHead]:
+        for number in range(10):
+            await trio.sleep(10)
+            yield ObjectHead(f"{prefix}{number}", 0, None, 0)
+            if number > self.told:
+                self.told = number + 2
+                raise StoreUnavailable("503")
+
+
+@on_mock_clock
+async def test_a_long_listing_has_the_patience_of_a_request_for_each_failure() -> None:
+    assert [head.key async for head in RetryingStore(Pages()).list("k")] == [f"k{number}" for number in range(10)]
+
+
+@on_mock_clock
+async def test_a_listing_that_gets_no_further_is_given_up() -> None:
+    class Stuck(SimulatedStore):
+        async def list(self, prefix: str) -> AsyncIterator[ObjectHead]:
+            yield ObjectHead(f"{prefix}0", 0, None, 0)
+            raise StoreUnavailable("503")
+
+    with pytest.raises(StoreUnavailable, match="503"):
+        async for _ in RetryingStore(Stuck()).list("k"):
+            pass
+    assert 15 <= trio.current_time() <= 20
 
 
 @on_mock_clock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from gridfs.config import Paths
 from gridfs.create import folder as folder_module
 from gridfs.create.source import Found, Outcome
 from gridfs.create.workplace import incomplete
-from gridfs.errors import InvalidInput, NotFound, SourceProblem, StoreUnavailable
-from gridfs.model import Kind
+from gridfs.errors import Busy, InvalidInput, NotFound, SourceProblem, StoreUnavailable
+from gridfs.model import Buffer, Kind
 from gridfs.store.directory import DirectoryStore
 from tests.support.creations import BLOCK, PACK, Failing, Place
 from tests.support.data import ramp
@@ -326,6 +326,58 @@ async def test_a_lost_store_leaves_no_version_and_the_same_request_goes_on(
     assert result.reused_files == 3 * 12, "three packs of twelve files were durable"
     assert len(set(made[1].read_paths)) == 100 - 36
     assert incomplete(place.paths) == []
+
+
+@on_trio
+async def test_data_is_synced_before_the_manifest_and_the_manifest_before_the_record(
+    tmp_path: Path, private_dirs: Paths
+) -> None:
+    """Invariant 1: what a power cut leaves of a manifest names only what it leaves of the data."""
+
+    class Recording(DirectoryStore):
+        async def put(self, key: str, data: object) -> None:
+            await super().put(key, data)  # type: ignore[arg-type]
+            done.append(key.split("/")[2])
+
+        async def put_stream(self, key: str, chunks: AsyncIterator[Buffer], *, size_hint_bytes: int = 0) -> int:
+            written = await super().put_stream(key, chunks, size_hint_bytes=size_hint_bytes)
+            done.append(key.split("/")[2])
+            return written
+
+        async def put_if_absent(self, key: str, data: object) -> None:
+            await super().put_if_absent(key, data)  # type: ignore[arg-type]
+            done.append(key.split("/")[2] if "/" in key else "probe")
+
+        async def sync(self) -> None:
+            await super().sync()
+            done.append("sync")
+
+    done: list[str] = []
+    place = Place(tmp_path, private_dirs, Recording(tmp_path / "store"))
+    place.fill({"small": ramp(100), "large": ramp(2 * PACK)})
+    await place.create()
+    steps = [step for step in done if step not in ("probe", "leases")]
+    assert steps == ["objects", "objects", "sync", "manifests", "sync", "versions", "sync"]
+
+
+@on_trio
+async def test_a_creation_whose_lease_was_collected_makes_no_version(
+    place: Place, tamper: Callable[..., list[Tampered]]
+) -> None:
+    """Invariant 1: what it has put may have been collected with the lease. The same request looks, and goes on."""
+    place.fill({"a": ramp(100)})
+
+    def lose_the_lease(file: Found) -> None:
+        for lease in (place.store.root / "datastores/set/leases").iterdir():  # type: ignore[attr-defined]
+            lease.unlink()
+
+    made = tamper(lose_the_lease)
+    with pytest.raises(Busy, match="may have been collected"):
+        await place.create()
+    assert made[0].read_paths == [b"a"]
+    assert await Catalog(place.store).versions("set") == []
+    tamper(lambda file: None)
+    assert (await place.create()).version.version == 1
 
 
 @on_trio

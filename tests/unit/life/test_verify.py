@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,8 @@ from gridfs.catalog_keys import objects_prefix
 from gridfs.config import StoreSettings
 from gridfs.errors import StoreUnavailable
 from gridfs.life.verify import Finding, verify
-from gridfs.model import ByteRange
+from gridfs.manifest.reader import Manifest
+from gridfs.model import ByteRange, Entry
 from gridfs.store.simulated import Fault, SimulatedStore
 from gridfs.store.wrap import WrappedStore
 from tests.support.data import ramp
@@ -172,6 +173,22 @@ async def test_parts_of_one_object_are_read_together_and_hashed_in_order(tmp_pat
     assert backwards.came == [16 << 20, 8 << 20, 0]
     assert found.is_sound
     assert found.whole_files == FILES_WITH_BYTES
+
+
+@on_trio
+async def test_a_file_whose_blocks_are_right_and_whose_hash_is_another_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries_of_object = Manifest.entries_of_object
+
+    def hashed_otherwise(manifest: Manifest, number: int) -> Iterator[Entry]:
+        for entry in entries_of_object(manifest, number):
+            yield entry._replace(sha256=bytes(32)) if entry.name in (b"b", b"large") else entry
+
+    async with opened(SimulatedStore(), tmp_path) as contents:
+        monkeypatch.setattr(Manifest, "entries_of_object", hashed_otherwise)
+        result = await verify(contents)
+    assert result.findings == [Finding(path, "differs from what was stored") for path in (b"dir/b", b"large")]
 
 
 @pytest.mark.parametrize("seed", range(6))
