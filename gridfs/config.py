@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gridfs.errors import AccessDenied, InvalidInput
 from gridfs.light import ensure_private as ensure_private
-from gridfs.light import runtime_directory
+from gridfs.light import home_directory, runtime_directory
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -62,7 +62,7 @@ class Paths:
     @classmethod
     def from_environment(cls, environ: dict[str, str] | None = None) -> Paths:
         env = os.environ if environ is None else environ
-        home = Path(env.get("HOME") or os.path.expanduser("~"))
+        home = Path(home_directory(env))
 
         def base(variable: str, default: Path) -> Path:
             value = env.get(variable, "")

@@ -16,6 +16,7 @@ from gridfs.cli.output import print_json, say, shown_count, shown_path, shown_si
 from gridfs.cli.parameters import SPEC
 from gridfs.config import ensure_cache
 from gridfs.errors import IntegrityError, InvalidInput
+from gridfs.light import expanded
 from gridfs.model import VersionSpec
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def download(invocation: Invocation, spec: VersionSpec, places: tuple[str, ...])
         raise click.UsageError("give at most a PATH and a DIR")
     if not places[-1]:  # as of a variable that is not set
         raise InvalidInput("the directory to copy into is empty", remedy="write . for the current one")
-    path, directory = (b"" if len(places) == 1 else os.fsencode(places[0])), Path(places[-1]).absolute()
+    path, directory = (b"" if len(places) == 1 else os.fsencode(places[0])), Path(expanded(places[-1])).absolute()
 
     async def work() -> Outlook:
         from gridfs.catalog_contents import open_contents
