@@ -102,7 +102,7 @@ def ensure_private(directory: Place) -> Place:
     Raises AccessDenied when it can't be made there, when someone else owns it, or when it is a symbolic link to such a
     place; OSError when the disk is full or fails.
     """
-    elsewhere = "choose another place by the XDG_* variables or --cache-dir"
+    elsewhere = "choose another place by the XDG_* variables (for a cache: --cache-dir, or GRIDFS_CACHE_DIR)"
     try:
         os.makedirs(directory, 0o700, exist_ok=True)
     except OSError as error:

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from gridfs.config import CacheSettings, Environment, Paths, StoreSettings, parse_size
+from gridfs.config import CacheSettings, Environment, Paths, StoreSettings, check_memory_target, parse_size
 from gridfs.config_file import ConfigFile, read_config_file
 from gridfs.errors import GridfsError, Interrupted, InvalidInput
 from gridfs.light import expanded
@@ -81,11 +81,13 @@ class Invocation:
     ) -> CacheSettings:
         """The caches, from the flags given here, the environment, the configuration file, defaults."""
         environment, file = self.environment, self.config_file
-        return CacheSettings(
+        settings = CacheSettings(
             (directory or _named(environment.cache_dir) or file.cache_directory or self.paths.cache).absolute(),
             _first(max_size_bytes, "GRIDFS_MAX_CACHE_SIZE", environment.max_cache_size, file.max_cache_size_bytes),
             _first(memory_target_bytes, "GRIDFS_MEMORY_TARGET", environment.memory_target, file.memory_target_bytes),
         )
+        check_memory_target(settings.memory_target_bytes)
+        return settings
 
     @asynccontextmanager
     async def open_store(self, *, patience_s: float | None = None) -> AsyncIterator[ObjectStore]:

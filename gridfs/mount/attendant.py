@@ -14,7 +14,7 @@ from typing import Any
 
 import trio
 
-from gridfs.config import Environment, MountOptions, Paths, StoreSettings, parse_size
+from gridfs.config import Environment, MountOptions, Paths, StoreSettings, check_memory_target, parse_size
 from gridfs.config_file import ConfigFile, parse_config_file
 from gridfs.errors import GridfsError
 from gridfs.light import home_directory
@@ -75,9 +75,10 @@ def store_of(request: Mapping[str, str]) -> StoreSettings | None:
     Raises GridfsError where the command would.
     """
     environment, paths = Environment.read(request), Paths.from_environment(dict(request))
-    for size in environment.max_cache_size, environment.memory_target:
-        if size is not None:
-            parse_size(size)
+    if environment.max_cache_size is not None:
+        parse_size(environment.max_cache_size)
+    if environment.memory_target is not None:
+        check_memory_target(parse_size(environment.memory_target))
     if home_directory(request) != home_directory():
         return None  # `~` in an address or a setting means another directory
     file = ConfigFile(paths.config_file)

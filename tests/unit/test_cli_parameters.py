@@ -19,6 +19,7 @@ from gridfs.create.request import absolute_source
 from gridfs.errors import InvalidInput
 from gridfs.light import config_path
 from gridfs.model import VersionSpec
+from gridfs.mount.attendant import store_of
 
 MEANINGS = [
     (SIZE, "200GiB", 200 * GIB),
@@ -126,6 +127,19 @@ def test_without_a_home_it_is_the_root(monkeypatch: pytest.MonkeyPatch):
 def test_an_empty_cache_directory_is_not_the_current_one():
     with pytest.raises(click.BadParameter, match="it is empty"):
         settings_of("--cache-dir", "")
+
+
+@pytest.mark.parametrize("size", ["1", "0", "31MiB"])
+def test_a_memory_target_that_could_not_be_kept_is_refused(size):
+    """It became 32 MiB, and 0 the default, without a word."""
+    for refused in (
+        lambda: settings_of("--memory-target", size),
+        lambda: Invocation(Environment(memory_target=size)).cache_settings(),
+        lambda: store_of({"GRIDFS_MEMORY_TARGET": size}),
+    ):
+        with pytest.raises(InvalidInput, match="too little for the data in memory"):
+            refused()
+    settings_of("--memory-target", "32MiB")
 
 
 def test_a_read_that_may_take_no_time_is_refused():
