@@ -332,6 +332,7 @@ def test_a_no_copy_version_is_verified_and_downloaded_from_its_bucket(grid, tmp_
     ended = grid("datastore", "verify", "set", env=environment)
     assert ended.out.splitlines() == ["a: changed in its bucket", "below/b: gone from the store"]
     assert ended.code == 7
+    assert "damaged: 2 findings; create a new version of what the bucket has now" in ended.err
     ended = grid("datastore", "download", "set", tmp_path / "again", env=environment)
     assert ended.code == 7
     assert "Traceback" not in ended.err

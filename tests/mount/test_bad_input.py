@@ -174,7 +174,7 @@ def test_unmount_of_what_is_not_there(staged: Stage, tmp_path: Path) -> None:
         client.unmount(str(tmp_path), staged.paths)
     with pytest.raises(NotFound, match="imagenet@3 is not mounted by you"):
         client.unmount("imagenet@3", staged.paths)
-    with pytest.raises(InvalidInput, match="/proc is no mount of gridfs but proc; umount /proc"):
+    with pytest.raises(InvalidInput, match="/proc is no mount of gridfs but proc; name a mount of gridfs"):
         client.unmount("/proc", staged.paths)
 
 
