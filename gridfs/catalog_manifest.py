@@ -74,7 +74,7 @@ async def fetch_manifest(store: ObjectStore, version: Version, cache: Path) -> P
     except OSError as error:
         raise Unsupported(
             f"the manifest of {what} can't be kept in {cache}: {error.strerror}",
-            remedy="free some space, or choose another place with --cache-dir",
+            remedy="free some space, or choose another place with --cache-dir or GRIDFS_CACHE_DIR",
         ) from error
     return path
 

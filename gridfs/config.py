@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gridfs.errors import AccessDenied, InvalidInput
 from gridfs.light import ensure_private as ensure_private
-from gridfs.light import runtime_directory
+from gridfs.light import home_directory, runtime_directory
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -31,6 +31,9 @@ PACK_SIZE_BYTES = 64 * MIB
 READ_TIMEOUT_S = 20.0
 """A read fails after this: the kernel asks a failed buffered read twice, and a reader in a page fault can't die."""
 
+LEAST_MEMORY_TARGET_BYTES = 32 * MIB
+"""Two parts in flight for a window, one for a reader, one being written."""
+
 FREE_SPACE_FRACTION = 0.05
 """The cache keeps this share of its disk free (mountpoint-s3's default)."""
 
@@ -44,6 +47,15 @@ def parse_size(text: str) -> int:
     if match is None:
         raise InvalidInput(f"'{text}' is no size", remedy="write it as 200GiB, 512MiB or a number of bytes")
     return int(float(match.group(1)) * _SIZE_UNITS[(match.group(2) or "").lower()])
+
+
+def check_memory_target(size_bytes: int | None) -> None:
+    """Raises InvalidInput when *size_bytes*, which was asked for as the hard limit of memory, could not be kept."""
+    if size_bytes is not None and size_bytes < LEAST_MEMORY_TARGET_BYTES:
+        raise InvalidInput(
+            f"{size_bytes} bytes are too little for the data in memory; a daemon needs 32MiB",
+            remedy="give --memory-target, GRIDFS_MEMORY_TARGET or cache.memory_target at least that, or leave it out",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ class Paths:
     @classmethod
     def from_environment(cls, environ: dict[str, str] | None = None) -> Paths:
         env = os.environ if environ is None else environ
-        home = Path(env.get("HOME") or os.path.expanduser("~"))
+        home = Path(home_directory(env))
 
         def base(variable: str, default: Path) -> Path:
             value = env.get(variable, "")
@@ -163,7 +175,8 @@ class CacheSettings:
     max_size_bytes: int | None = None
     """Limit of the disk tier; None: as much as leaves FREE_SPACE_FRACTION of the disk free."""
     memory_target_bytes: int | None = None
-    """Hard budget of all data in memory; None: the lesser of 1 GiB and a quarter of the cgroup's limit."""
+    """Hard budget of all data in memory, LEAST_MEMORY_TARGET_BYTES or more; None: the lesser of 1 GiB and a quarter of
+    the cgroup's limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +228,7 @@ def ensure_cache(directory: Path) -> Path:
         raise AccessDenied(
             f"the cache directory {directory} would be closed to others, who can enter it now, and it is not the"
             " cache's alone",
-            remedy=f"name one of its own: --cache-dir {directory / 'gridfs'}",
+            remedy=f"name one of its own, {directory / 'gridfs'}, by --cache-dir or GRIDFS_CACHE_DIR",
         )
     return ensure_private(directory)
 

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from gridfs.config import StoreSettings, parse_size
 from gridfs.errors import AccessDenied, InvalidInput, NotFound
+from gridfs.light import expanded
 
 TOP_KEYS = ("default", "stores", "cache")
 STORE_KEYS = ("url", "endpoint_url", "region", "profile", "sign", "requester_pays")
@@ -97,7 +98,7 @@ class _Parser:
             self._path,
             stores,
             default,
-            Path(directory).expanduser() if directory else None,
+            Path(expanded(directory)) if directory else None,
             self._size(cache, "max_size"),
             self._size(cache, "memory_target"),
         )
@@ -124,7 +125,7 @@ class _Parser:
     def _url(self, value: str, table: str, key: str) -> str:
         if "://" not in value and not value.startswith(("/", "~")):
             raise self._wrong(table, key, f"must be an address such as s3://bucket/prefix, not '{value}'")
-        return str(Path(value).expanduser()) if value.startswith("~") else value
+        return expanded(value) if value.startswith("~") else value
 
     def _table(self, parent: Mapping[str, object], key: str, table: str) -> dict[str, object]:
         value = parent.get(key, {})

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 
-from gridfs.errors import AccessDenied
+from gridfs.errors import AccessDenied, InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +59,26 @@ def settings_of_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in (*SETTINGS, COMPLETION) if name in os.environ}
 
 
+def home_directory(environ: Mapping[str, str] | None = None) -> str:
+    """The home; `/`, as of login(1), where neither HOME nor the machine's list of users knows one (`docker --user`)."""
+    home = (os.environ if environ is None else environ).get("HOME") or os.path.expanduser("~")
+    return home if os.path.isabs(home) else "/"
+
+
+def expanded(path: str) -> str:
+    """*path* with the home that a `~` at its beginning means: shells leave it in `--option=~/x`, and files have it too.
+
+    Raises InvalidInput for the home of somebody unknown.
+    """
+    found = os.path.expanduser(path)
+    if found.startswith("~"):
+        raise InvalidInput(
+            f"{path!r} begins with the home of a user whom this machine does not know",
+            remedy="write the whole path; ./ goes before a name that begins with ~",
+        )
+    return found
+
+
 def runtime_directory(environ: Mapping[str, str]) -> str:
     """Where this user's mounts are registered on this node (config.Paths.runtime)."""
     base = environ.get("XDG_RUNTIME_DIR", "")
@@ -72,8 +92,8 @@ def config_path(environ: Mapping[str, str]) -> str:
     """The configuration file that counts when no option names one."""
     base = environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(base):
-        base = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
-    return environ.get("GRIDFS_CONFIG") or os.path.join(base, "gridfs", "config.toml")
+        base = os.path.join(home_directory(environ), ".config")
+    return expanded(environ.get("GRIDFS_CONFIG") or os.path.join(base, "gridfs", "config.toml"))
 
 
 def ensure_private(directory: Place) -> Place:
@@ -82,7 +102,7 @@ def ensure_private(directory: Place) -> Place:
     Raises AccessDenied when it can't be made there, when someone else owns it, or when it is a symbolic link to such a
     place; OSError when the disk is full or fails.
     """
-    elsewhere = "choose another place by the XDG_* variables or --cache-dir"
+    elsewhere = "choose another place by the XDG_* variables (for a cache: --cache-dir, or GRIDFS_CACHE_DIR)"
     try:
         os.makedirs(directory, 0o700, exist_ok=True)
     except OSError as error:

@@ -23,7 +23,7 @@ _ARCHIVE_SUFFIXES = frozenset(
     ("zip", "tar", "gz", "tgz", "bz2", "tbz", "tbz2", "xz", "txz", "zst", "tzst", "7z", "whl", "egg", "jar")
 )
 _FORBIDDEN = re.compile(r"[^a-z0-9._-]+")
-_REMEDY = "give one with --name (letters, digits, '.', '_' and '-')"
+_REMEDY = "a name has letters, digits, '.', '_' and '-', and no version in it"
 
 
 def normalise_name(text: str) -> str:
@@ -53,7 +53,8 @@ def name_from_source(source: str) -> str:
     name = _reduced(component)[:MAX_NAME_LENGTH]
     if not name:
         raise InvalidInput(
-            f"{shown_url(source)!r} has no last component that a datastore could be named after", remedy=_REMEDY
+            f"{shown_url(source)!r} has no last component that a datastore could be named after",
+            remedy="give one with --name (letters, digits, '.', '_' and '-')",
         )
     return name
 

@@ -27,6 +27,7 @@ from gridfs.addresses import shown_url
 from gridfs.config import AwsEnvironment, Environment, Paths, StoreSettings
 from gridfs.config_file import ConfigFile
 from gridfs.errors import InvalidInput
+from gridfs.light import expanded
 
 SCHEMES = ("file", "s3", "gs", "az")
 
@@ -87,7 +88,7 @@ def _by_address_or_name(text: str, origin: str, file: ConfigFile) -> SelectedSto
                 return SelectedStore(replace(settings, url=url), name)
         return SelectedStore(StoreSettings(url), None)
     if "/" in text or text in (".", ".."):
-        return SelectedStore(StoreSettings(_file_url(Path(text).expanduser())), None)
+        return SelectedStore(StoreSettings(_file_url(Path(expanded(text)))), None)
     return _by_name(text, origin, file)
 
 
@@ -107,7 +108,7 @@ def normalised_url(url: str, origin: str) -> str:
     """*url* with its scheme in lower case and no final slash; a plain path becomes a file:// address."""
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return _file_url(Path(url).expanduser())
+        return _file_url(Path(expanded(url)))
     scheme = scheme.lower()
     if scheme not in SCHEMES:
         remedy = "write it as s3://bucket/prefix or file:///path"

@@ -17,9 +17,9 @@ export HOME="${HOME:-/root}"
 # The daemon belongs to no job: with a job's number in its environment it would be taken for that job's own.
 unset SLURM_JOB_ID SLURM_JOBID
 for datastore in ${GRIDFS_PROLOG_DATASTORES:-}; do
-    name=${datastore%@*}
-    if [ -d /run/systemd/system ] && systemctl cat "gridfs@$name.service" >/dev/null 2>&1; then
-        systemctl start "gridfs@$name.service"
+    unit="gridfs@$datastore.service" # with its version: gridfs@NAME would mount the highest
+    if [ -d /run/systemd/system ] && systemctl cat "$unit" >/dev/null 2>&1; then
+        systemctl start "$unit"
     else
         setsid "${GRID:-grid}" mount "$datastore" </dev/null
     fi

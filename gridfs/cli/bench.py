@@ -12,8 +12,9 @@ import click
 
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.output import Column, print_json, print_table, say, shown_count, shown_size
-from gridfs.cli.parameters import Number, Seconds
+from gridfs.cli.parameters import FILE, Number, Seconds
 from gridfs.errors import AccessDenied, InvalidInput, NotFound, SourceProblem
+from gridfs.light import expanded
 
 if TYPE_CHECKING:
     from gridfs.bench.run import Measurement
@@ -28,9 +29,7 @@ DATASTORES = Path("/datastores")
     "--seconds", type=Seconds(least=0.05), default=3.0, show_default=True, help="Longest time of each of the passes."
 )
 @click.option("--seed", type=Number(), default=1, show_default=True, help="Another number is another shuffled order.")
-@click.option(
-    "--plot", "plot_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg", help="Also draw it."
-)
+@click.option("--plot", "plot_file", type=FILE, metavar="FILE.svg", help="Also draw it.")
 @click.pass_obj
 def bench(
     invocation: Invocation, directory: str, files: int, seconds: float, seed: int, plot_file: Path | None
@@ -50,7 +49,7 @@ def bench(
     from gridfs.bench.plot import plot
     from gridfs.bench.run import Limits, measure
 
-    where = _directory(directory)
+    where = _directory(expanded(directory))
     if plot_file is not None and not os.access(plot_file.parent, os.W_OK):
         raise InvalidInput(f"--plot {plot_file}: {plot_file.parent} can't be written to")
     steps = sys.stderr.isatty() and not invocation.json

@@ -17,7 +17,7 @@ import click
 
 from gridfs.addresses import shown_url, without_secrets
 from gridfs.cli.invocation import Invocation, single_cause
-from gridfs.errors import EXIT_BUG, GridfsError, Unsupported, exit_code_of
+from gridfs.errors import EXIT_BUG, GridfsError, NotFound, Unsupported, exit_code_of
 
 EXIT_USAGE = 2
 EXIT_BROKEN_PIPE = 141
@@ -44,6 +44,10 @@ def end_with(error: BaseException, invocation: Invocation) -> int:
     if isinstance(error, click.Abort | KeyboardInterrupt):
         _say("ended by Ctrl-C")
         return EXIT_INTERRUPTED
+    if isinstance(error, OSError) and not _has_directory():
+        error = NotFound(
+            "the current directory is gone, or not to be found by its name", remedy="cd to another one, or to it anew"
+        )
     if invocation.debug:
         import traceback
 
@@ -88,6 +92,15 @@ def _kept_traceback(error: BaseException, invocation: Invocation) -> str:
     except OSError:
         return "; repeat it with --debug for the traceback"
     return f"; its traceback is in {invocation.log_file}"
+
+
+def _has_directory() -> bool:
+    """Whether the current directory has a path. Relative ones are resolved in many places, and fail without."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _is_of_output(error: OSError) -> bool:

@@ -12,12 +12,12 @@ import difflib
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import click
 
 from gridfs.cli.invocation import Invocation
+from gridfs.cli.parameters import FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ _GLOBAL_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         ("--config",),
         {
             "metavar": "FILE",
-            "type": click.Path(path_type=Path),
+            "type": FILE,
             "help": "Configuration file.  [default: ~/.config/gridfs/config.toml]",
         },
     ),

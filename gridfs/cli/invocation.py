@@ -15,9 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from gridfs.config import CacheSettings, Environment, Paths, StoreSettings, parse_size
+from gridfs.config import CacheSettings, Environment, Paths, StoreSettings, check_memory_target, parse_size
 from gridfs.config_file import ConfigFile, read_config_file
 from gridfs.errors import GridfsError, Interrupted, InvalidInput
+from gridfs.light import expanded
 from gridfs.selection import SelectedStore, StoreFlags, select_store
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Invocation:
 
     @cached_property
     def config_file(self) -> ConfigFile:
-        asked_for = self.config_path or (Path(self.environment.config_file) if self.environment.config_file else None)
+        asked_for = self.config_path or _named(self.environment.config_file)
         return read_config_file(asked_for or self.paths.config_file, required=asked_for is not None)
 
     @cached_property
@@ -80,13 +81,13 @@ class Invocation:
     ) -> CacheSettings:
         """The caches, from the flags given here, the environment, the configuration file, defaults."""
         environment, file = self.environment, self.config_file
-        return CacheSettings(
-            Path(directory or environment.cache_dir or file.cache_directory or self.paths.cache)
-            .expanduser()
-            .absolute(),
+        settings = CacheSettings(
+            (directory or _named(environment.cache_dir) or file.cache_directory or self.paths.cache).absolute(),
             _first(max_size_bytes, "GRIDFS_MAX_CACHE_SIZE", environment.max_cache_size, file.max_cache_size_bytes),
             _first(memory_target_bytes, "GRIDFS_MEMORY_TARGET", environment.memory_target, file.memory_target_bytes),
         )
+        check_memory_target(settings.memory_target_bytes)
+        return settings
 
     @asynccontextmanager
     async def open_store(self, *, patience_s: float | None = None) -> AsyncIterator[ObjectStore]:
@@ -173,6 +174,11 @@ def single_cause(error: BaseException) -> BaseException:
 
 def _is_heeded(number: signal.Signals) -> bool:
     return signal.getsignal(number) is not signal.SIG_IGN
+
+
+def _named(path: str | None) -> Path | None:
+    """What an environment variable names."""
+    return None if path is None else Path(expanded(path))
 
 
 def _first(flag: int | None, variable: str, value: str | None, setting: int | None) -> int | None:

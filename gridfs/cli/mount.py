@@ -12,6 +12,7 @@ from gridfs.cli.mount_options import mount_options, mount_settings
 from gridfs.cli.output import print_json, say
 from gridfs.cli.parameters import SPEC
 from gridfs.errors import InvalidInput
+from gridfs.light import expanded
 from gridfs.model import Version, VersionSpec
 
 
@@ -37,7 +38,7 @@ def mount(invocation: Invocation, /, spec: VersionSpec, directory: str | None, f
 
     if directory == "":
         raise InvalidInput("the directory to mount at is empty", remedy=f"leave it out for /datastores/{spec.name}")
-    path = Path(directory) if directory is not None else None
+    path = Path(expanded(directory)) if directory is not None else None
     options, cache = mount_settings(invocation, given)
     if descriptor_of(path) is None:
         check_machine()
@@ -65,7 +66,7 @@ def unmount(invocation: Invocation, what: str, lazy: bool) -> None:
     """
     from gridfs.mount.client import unmount as unmount_what
 
-    paths = [str(path) for path in unmount_what(what, invocation.paths, lazy=lazy)]
+    paths = [str(path) for path in unmount_what(expanded(what), invocation.paths, lazy=lazy)]
     if invocation.json:
         print_json({"unmounted": paths})
         return

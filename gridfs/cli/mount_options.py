@@ -37,7 +37,8 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--memory-target",
         type=SIZE,
-        help="Hard limit of the data in memory.  [default: the lesser of 1GiB and a quarter of the cgroup's limit]",
+        help="Hard limit of the data in memory; 32MiB at least.  "
+        "[default: the lesser of 1GiB and a quarter of the cgroup's limit]",
     ),
     click.option(
         "--read-timeout",

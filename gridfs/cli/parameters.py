@@ -13,6 +13,7 @@ import click
 
 from gridfs.config import parse_size
 from gridfs.errors import InvalidInput
+from gridfs.light import expanded
 from gridfs.model import VersionSpec
 from gridfs.names import parse_spec
 
@@ -99,16 +100,16 @@ class PermissionBits(click.ParamType[int]):
         return int(value.removeprefix("0o"), 8)
 
 
-class Directory(click.Path):
-    """A directory, there already or not. A `~` that the shell has left (`--option=~/x`) is the home."""
+class LocalPath(click.Path):
+    """A path, there already or not. A `~` that the shell has left (`--option=~/x`) is the home."""
 
-    def __init__(self) -> None:
-        super().__init__(file_okay=False, path_type=Path)
+    def __init__(self, *, is_file: bool) -> None:
+        super().__init__(file_okay=is_file, dir_okay=not is_file, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not os.fspath(value):  # as of a variable that is not set; it would be the current directory
             self.fail("it is empty", param, ctx)
-        return super().convert(os.path.expanduser(value), param, ctx)
+        return super().convert(expanded(os.fspath(value)), param, ctx)
 
 
 class Account(click.ParamType[int]):
@@ -137,7 +138,8 @@ class Spec(click.ParamType[VersionSpec]):
         return value if isinstance(value, VersionSpec) else parse_spec(value)
 
 
-DIRECTORY = Directory()
+DIRECTORY = LocalPath(is_file=False)
+FILE = LocalPath(is_file=True)
 SIZE = Size()
 DURATION = Duration()
 PERMISSION_BITS = PermissionBits()

@@ -16,7 +16,8 @@ from gridfs.cli.output import print_json, say, shown_count, shown_path, shown_si
 from gridfs.cli.parameters import SPEC
 from gridfs.config import ensure_cache
 from gridfs.errors import IntegrityError, InvalidInput
-from gridfs.model import VersionSpec
+from gridfs.light import expanded
+from gridfs.model import Mode, VersionSpec
 
 if TYPE_CHECKING:
     from gridfs.life.download import Outlook
@@ -58,7 +59,7 @@ def download(invocation: Invocation, spec: VersionSpec, places: tuple[str, ...])
         raise click.UsageError("give at most a PATH and a DIR")
     if not places[-1]:  # as of a variable that is not set
         raise InvalidInput("the directory to copy into is empty", remedy="write . for the current one")
-    path, directory = (b"" if len(places) == 1 else os.fsencode(places[0])), Path(places[-1]).absolute()
+    path, directory = (b"" if len(places) == 1 else os.fsencode(places[0])), Path(expanded(places[-1])).absolute()
 
     async def work() -> Outlook:
         from gridfs.catalog_contents import open_contents
@@ -99,6 +100,13 @@ def download(invocation: Invocation, spec: VersionSpec, places: tuple[str, ...])
     )
 
 
+_REMEDIES = {
+    Mode.COPY: "restore the store, or create a new version from the source; where data differs, delete the damaged"
+    " versions first, since a new one takes over what they have",
+    Mode.NO_COPY: "create a new version of what the bucket has now",
+}
+
+
 @click.command("verify")
 @click.argument("spec", metavar="NAME[@VERSION]", type=SPEC)
 @click.option("--sample", type=Percentage(), metavar="PERCENT", help="Read only this share, chosen at random.")
@@ -115,7 +123,7 @@ def verify(invocation: Invocation, spec: VersionSpec, sample: float | None) -> N
     """
     from gridfs.cli.progress import shown_progress
 
-    async def work() -> tuple[str, Verification]:
+    async def work() -> tuple[str, Mode, Verification]:
         from gridfs.catalog_contents import open_contents
         from gridfs.life.verify import verify as read_back
 
@@ -129,9 +137,9 @@ def verify(invocation: Invocation, spec: VersionSpec, sample: float | None) -> N
                     if sample is None:
                         progress.on_total(version.file_count, version.total_bytes)
                     result = await read_back(contents, sample=sample, on_advance=progress.on_advance)
-                    return f"{version.name}@{version.version}", result
+                    return f"{version.name}@{version.version}", version.mode, result
 
-    label, result = invocation.run(work)
+    label, mode, result = invocation.run(work)
     if invocation.json:
         print_json(
             {
@@ -150,8 +158,7 @@ def verify(invocation: Invocation, spec: VersionSpec, sample: float | None) -> N
     if not result.is_sound:
         raise IntegrityError(
             f"{label} is damaged: {shown_count(len(result.findings), 'finding')}",
-            remedy="restore the store, or create a new version from the source; where data differs, delete the damaged"
-            " versions first, since a new one takes over what they have",
+            remedy=_REMEDIES[mode],
         )
     compared = f"{shown_count(result.whole_files, 'file')} compared, {shown_size(result.read_bytes)} read"
     say(f"{label} is sound{' as far as was sampled' if sample is not None else ''}: {compared}.")

@@ -28,7 +28,7 @@ def resume(invocation: Invocation, name: str | None) -> None:
     from gridfs.create.workplace import incomplete
     from gridfs.names import normalise_name
 
-    wanted = normalise_name(name) if name else None
+    wanted = normalise_name(name) if name is not None else None
     waiting = [
         creation
         for creation in incomplete(invocation.paths)

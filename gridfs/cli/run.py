@@ -15,7 +15,7 @@ import click
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.mount_options import mount_options, mount_settings
 from gridfs.cli.output import say
-from gridfs.cli.parameters import DURATION
+from gridfs.cli.parameters import DURATION, FILE
 from gridfs.cli.run_daemons import served
 from gridfs.cli.run_request import (
     MOUNT_DIR,
@@ -30,6 +30,7 @@ from gridfs.cli.run_request import (
 )
 from gridfs.config import MountOptions
 from gridfs.errors import InvalidInput
+from gridfs.light import home_directory
 from gridfs.mount.runs import replace_process
 from gridfs.mount.spec import MountRecord
 from gridfs.mount.view import Placement
@@ -76,7 +77,7 @@ def datastore_options(command: F) -> F:
             click.option(
                 "--config",
                 "config",
-                type=click.Path(path_type=Path),
+                type=FILE,
                 metavar="FILE",
                 help="Grid's YAML with compute.train.datastore_name, _version and _mount_dir.",
             ),
@@ -135,7 +136,7 @@ def session(context: click.Context, /, **given: Any) -> None:
       grid session --datastore_name imagenet --datastore_version 2 --datastore_mount_dir /data
     """
     invocation: Invocation = context.find_root().obj
-    _replace(context, given, (invocation.environment.shell,), home=Path.home())
+    _replace(context, given, (invocation.environment.shell,), home=Path(home_directory()))
 
 
 def _replace(

@@ -15,7 +15,7 @@ Light: see gridfs/light.py.
 from __future__ import annotations
 
 from gridfs.errors import InvalidInput
-from gridfs.light import LightRecord
+from gridfs.light import LightRecord, expanded
 from gridfs.mount.view import DATASTORES, checked_path
 
 TYPE_CHECKING = False
@@ -31,6 +31,9 @@ def spellings(option: str) -> tuple[str, str]:
     """An option as it was always written, and with dashes."""
     return option, "--" + option[2:].replace("_", "-")
 
+
+_NORMAL, _NORMAL_LENGTH = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-"), 128
+"""As in names.py."""
 
 OPTIONS = {spelling: option for option in (NAME, VERSION, MOUNT_DIR) for spelling in spellings(option)}
 """Every spelling of the options that say what is mounted, and which of the three it is."""
@@ -107,7 +110,16 @@ def requested(name: str, version: str | None = None, mount_dir: str | None = Non
             f"'{version}' is no version of {name}",
             remedy=f"versions are numbers from 1: grid datastore versions {name}",
         )
+    if not _is_normal(name):
+        from gridfs.names import normalise_name
+
+        name = normalise_name(name)
     return RequestedDatastore(name, int(version) if version is not None else None, mount_dir)
+
+
+def _is_normal(name: str) -> bool:
+    """Whether `normalise_name`, which is not light, would change nothing."""
+    return _NORMAL.issuperset(name) and name[0] not in "._-" and len(name) <= _NORMAL_LENGTH
 
 
 def assign(given: Sequence[Given]) -> list[RequestedDatastore]:
@@ -119,7 +131,7 @@ def assign(given: Sequence[Given]) -> list[RequestedDatastore]:
 
 def mount_path(request: RequestedDatastore) -> str:
     """Where *request* shall be seen. Raises InvalidInput for a path that can't be."""
-    return checked_path(request.label, request.mount_dir or f"{DATASTORES}/{request.name}")
+    return checked_path(request.label, expanded(request.mount_dir or f"{DATASTORES}/{request.name}"))
 
 
 def highest_taken(name: str, version: int, path: str) -> str:

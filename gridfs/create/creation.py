@@ -280,8 +280,13 @@ class _Creation:
             )
 
     def _refuse_empty(self) -> None:
-        left_out = sum(count for _, count in self._journal.problem_counts())
-        detail = f" (what it holds can't be kept: {left_out} entries)" if left_out else ""
+        left_out = ", ".join(f"{count} {reason}" for reason, count in self._journal.problem_counts())
+        detail = f" (what it holds can't be kept: {left_out})" if left_out else ""
+        if self._request.include or self._request.exclude:
+            raise InvalidInput(
+                f"--include and --exclude leave nothing of {self._source.label}{detail}",
+                remedy="a pattern is compared with the whole path below the prefix; --dry-run tells what is taken",
+            )
         raise InvalidInput(
             f"{self._source.label} is empty{detail}", remedy="a datastore needs at least one file or directory"
         )

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from gridfs.addresses import shown_url
 from gridfs.config import StoreSettings
 from gridfs.errors import FormatError, InvalidInput
+from gridfs.light import expanded
 from gridfs.model import Mode
 
 
@@ -138,4 +139,4 @@ def absolute_source(source: str) -> str:
     path = source[len("file://") :] if source.lower().startswith("file://") else source
     if not path:
         raise InvalidInput("the source is empty", remedy="give a folder, s3:// or https://")
-    return str(Path(path).expanduser().absolute())
+    return str(Path(expanded(path)).absolute())

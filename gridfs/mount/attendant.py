@@ -8,16 +8,16 @@ that a version made a moment ago counts; but runs that ask at one time share a q
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from gridfs.config import Environment, MountOptions, Paths, StoreSettings, parse_size
+from gridfs.config import Environment, MountOptions, Paths, StoreSettings, check_memory_target, parse_size
 from gridfs.config_file import ConfigFile, parse_config_file
 from gridfs.errors import GridfsError
+from gridfs.light import home_directory
 from gridfs.model import Version, VersionSpec
 from gridfs.mount.quick import KEY, KEYS
 from gridfs.mount.registry import Owner, key_of
@@ -75,10 +75,11 @@ def store_of(request: Mapping[str, str]) -> StoreSettings | None:
     Raises GridfsError where the command would.
     """
     environment, paths = Environment.read(request), Paths.from_environment(dict(request))
-    for size in environment.max_cache_size, environment.memory_target:
-        if size is not None:
-            parse_size(size)
-    if Path(request.get("HOME") or os.path.expanduser("~")) != Path.home():
+    if environment.max_cache_size is not None:
+        parse_size(environment.max_cache_size)
+    if environment.memory_target is not None:
+        check_memory_target(parse_size(environment.memory_target))
+    if home_directory(request) != home_directory():
         return None  # `~` in an address or a setting means another directory
     file = ConfigFile(paths.config_file)
     if "config" in request:

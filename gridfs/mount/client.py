@@ -170,7 +170,10 @@ def _targets(what: str, registry: Registry, cleaned: list[MountRecord]) -> list[
         if mounted is None:
             raise NotFound(f"nothing is mounted at {path}", remedy="grid status shows what is mounted")
         if not is_ours(mounted):
-            raise InvalidInput(f"{path} is no mount of gridfs but {mounted.fstype}", remedy=f"umount {path}")
+            raise InvalidInput(
+                f"{path} is no mount of gridfs but {mounted.fstype}",
+                remedy="name a mount of gridfs; grid status shows them",
+            )
         return [path]
     spec = parse_spec(what)
     found = [record.target for record in cleaned if record.target is not None and _is_meant(record, spec)]

@@ -28,6 +28,8 @@ import fcntl
 import os
 import time
 
+from gridfs.errors import InvalidInput
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,7 +52,10 @@ class Leftovers:
             record.write(os.fsencode(path))
 
     def make(self, paths: Iterable[str]) -> list[str]:
-        """Makes *paths*, while `attaching`; those that this call really made, for `leave_janitor`."""
+        """Makes *paths*, while `attaching`; those that this call really made, for `leave_janitor`.
+
+        Raises InvalidInput where none can be made, though it may be written to (/proc for root).
+        """
         new: list[str] = []
         for path in paths:
             self.note(path)
@@ -58,6 +63,11 @@ class Leftovers:
                 os.mkdir(path, 0o755)
             except FileExistsError:  # another run was faster: its record and janitor stand
                 continue
+            except OSError as error:
+                raise InvalidInput(
+                    f"{path} can't be made ({error.strerror})",
+                    remedy="choose an existing directory by --datastore_mount_dir",
+                ) from error
             new.append(path)
         return new
 

@@ -42,7 +42,7 @@ def enter(plan: ViewPlan, scratch: str, *, veil: bool = True) -> None:
 
     *scratch* is an existing directory of this user's, used as a mountpoint inside the namespace only. The directories
     that the plan makes on the host must exist already. Raises Unsupported when the kernel denies namespaces,
-    InvalidInput when a directory can't be rebuilt.
+    InvalidInput when a directory can't be rebuilt, or the current one not be entered, and OSError when there is none.
     """
     directory = os.getcwd()
     unprivileged = not may_mount()
@@ -51,13 +51,22 @@ def enter(plan: ViewPlan, scratch: str, *, veil: bool = True) -> None:
     empty = f"{scratch}/empty"  # overlayfs wants a second layer
     _make_directory(empty)
     for rebuilt in plan.rebuilt:
-        if rebuilt.directory == "/":
-            _rebuild_root(rebuilt, f"{scratch}/root")
-        else:
-            _rebuild(rebuilt)
+        try:
+            if rebuilt.directory == "/":
+                _rebuild_root(rebuilt, f"{scratch}/root")
+            else:
+                _rebuild(rebuilt)
+        except OSError as error:  # /proc: once it is covered, nothing of it is found any more
+            raise _not_rebuilt(rebuilt, str(error.strerror)) from error
     for placement in plan.placements:
         _attach(placement, empty, veil=veil)
-    os.chdir(directory)  # through the new mounts: the old directory still points below them
+    try:
+        os.chdir(directory)  # through the new mounts: the old directory still points below them
+    except OSError as error:
+        raise InvalidInput(
+            f"the current directory {directory} can't be entered in the run ({error.strerror})",
+            remedy="start it from another one; what is mounted above it hides it, and not all may enter all of them",
+        ) from error
     if unprivileged:
         syscalls.keep_only_capability_across_exec(syscalls.CAP_SYS_ADMIN)
 
@@ -161,11 +170,15 @@ def _listing(rebuilt: Rebuilt, path: str) -> list[str]:
     else:
         reason = f"it has {len(names)} entries" if len(names) > REBUILT_ENTRIES_MAX else None
     if reason is not None:
-        raise InvalidInput(
-            f"{rebuilt.missing[0]} can't be made in {rebuilt.directory} ({reason})",
-            remedy="choose an existing directory by --datastore_mount_dir",
-        )
+        raise _not_rebuilt(rebuilt, reason)
     return names
+
+
+def _not_rebuilt(rebuilt: Rebuilt, reason: str) -> InvalidInput:
+    return InvalidInput(
+        f"{rebuilt.missing[0]} can't be made in {rebuilt.directory} ({reason})",
+        remedy="choose an existing directory by --datastore_mount_dir",
+    )
 
 
 def _reproduce(source: str, target: str) -> None:

@@ -16,13 +16,10 @@ from pathlib import Path
 import trio
 
 from gridfs.cache.memory import MemoryCache
-from gridfs.config import GIB, MIB
+from gridfs.config import GIB, LEAST_MEMORY_TARGET_BYTES
 
 BACKGROUND_SHARE = 0.75
 """Of the budget, what windows and fills may hold in flight and in the write queue."""
-
-SMALLEST_BUDGET_BYTES = 32 * MIB
-"""Two parts in flight for a window, one for a reader, one being written."""
 
 
 def cgroup_memory_limit_bytes(root: Path = Path("/")) -> int | None:
@@ -68,7 +65,7 @@ def usable_memory_bytes(cgroup_limit_bytes: int | None = None) -> int:
 
 def default_budget_bytes(cgroup_limit_bytes: int | None = None) -> int:
     """The lesser of 1 GiB and a quarter of what this process may use."""
-    return max(SMALLEST_BUDGET_BYTES, min(GIB, usable_memory_bytes(cgroup_limit_bytes) // 4))
+    return max(LEAST_MEMORY_TARGET_BYTES, min(GIB, usable_memory_bytes(cgroup_limit_bytes) // 4))
 
 
 class Budget:

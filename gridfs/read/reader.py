@@ -21,12 +21,12 @@ import trio
 from gridfs.cache.buffers import LARGE_FROM_BYTES
 from gridfs.cache.memory import Part
 from gridfs.cache.tiered import TieredCache
-from gridfs.config import READ_TIMEOUT_S, CacheSettings, MountOptions
+from gridfs.config import LEAST_MEMORY_TARGET_BYTES, READ_TIMEOUT_S, CacheSettings, MountOptions
 from gridfs.errors import GridfsError, ReadTimeout
 from gridfs.model import Buffer, ByteRange, ObjectRecord
 from gridfs.read.background import Background
 from gridfs.read.block_map import BlockMap
-from gridfs.read.budget import SMALLEST_BUDGET_BYTES, Budget, cgroup_memory_limit_bytes, default_budget_bytes
+from gridfs.read.budget import Budget, cgroup_memory_limit_bytes, default_budget_bytes
 from gridfs.read.fetch import Fetcher
 from gridfs.read.flight import Flight
 from gridfs.read.layout import Layout
@@ -56,7 +56,7 @@ class ReaderSettings:
     def of(cls, cache: CacheSettings, options: MountOptions) -> ReaderSettings:
         """What the user's settings mean on this machine."""
         budget = cache.memory_target_bytes or default_budget_bytes(cgroup_memory_limit_bytes())
-        return cls(max(budget, SMALLEST_BUDGET_BYTES), options.read_timeout_s, options.prefetch)
+        return cls(max(budget, LEAST_MEMORY_TARGET_BYTES), options.read_timeout_s, options.prefetch)
 
 
 def _log_defect(error: BaseException, subject: str) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from gridfs.config import AwsEnvironment, StoreSettings
 from gridfs.errors import InvalidInput, Unsupported
+from gridfs.light import expanded
 from gridfs.selection import endpoint_of
 from gridfs.store.address import BucketAddress, ProvidedCredentials, StaticCredentials
 from gridfs.store.base import ObjectStore
@@ -96,7 +97,7 @@ def directory_of(url: str) -> Path:
             raise InvalidInput(f"{url} names a directory of another machine", remedy="write file:///PATH")
         path = Path(unquote(parts.path, errors="surrogateescape"))
     else:
-        path = Path(url).expanduser()
+        path = Path(expanded(url))
     if not path.is_absolute():
         raise InvalidInput(
             f"the store {url!r} is no absolute path", remedy="write file:///PATH, /PATH or s3://BUCKET/PREFIX"

@@ -185,6 +185,24 @@ def ended_by(command: list[str], *numbers: signal.Signals) -> tuple[int, str]:
     return process.returncode, err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["datastore", "create", "data"], ["unmount", "data"], ["bench"], ["--store", "./store", "datastore"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_current_directory_that_is_gone_is_no_defect(private_dirs, tmp_path, arguments):
+    gone, grid = tmp_path / "gone", [sys.executable, "-P", "-m", "gridfs"]
+    gone.mkdir()
+    done = subprocess.run(
+        ["sh", "-c", 'cd "$1"; rmdir "$1"; shift; exec "$@"', "sh", gone, *grid, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr[:39]) == (3, "grid: the current directory is gone, or")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_in_good_order(private_dirs, number):
     expected = f"grid: ended by {number.name}; start it again\n"

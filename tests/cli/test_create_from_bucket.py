@@ -56,6 +56,13 @@ def test_a_part_of_it(grid, bucket):
     assert made["file_count"] == 1
 
 
+def test_patterns_that_leave_nothing_are_what_is_named(grid, bucket):
+    """The prefix was called empty."""
+    to = ("--endpoint-url", bucket.endpoint_url)
+    ended = grid("datastore", "create", bucket.store_url(""), *to, "--include", "*.none")
+    ended.failed(2, "--include and --exclude leave nothing of")
+
+
 def test_from_a_bucket_into_a_bucket(grid, bucket):
     where = ("--endpoint-url", bucket.endpoint_url, "--store", bucket.store_url("store"))
     grid("datastore", "create", f"s3://{bucket.bucket}/esRedditJson/", "--name", "reddit", *where).succeeded()

@@ -258,6 +258,23 @@ def test_gc_removes_what_was_deleted_and_nothing_else(grid, pets, private_dirs, 
     grid("datastore", "gc", "petz").failed(3, "petz", "pets")
 
 
+def test_a_home_that_no_shell_has_expanded(grid, pets, private_dirs, tmp_path):
+    """As of `grid unmount "$PLACE"`: a directory `~` of the current one was made or asked for."""
+    home = Path(os.environ["HOME"])
+    (home / "place").mkdir()
+    grid("mount", "pets", "~/place", cwd=tmp_path).succeeded()
+    assert files_below(home / "place") == files_below(pets)
+    grid("unmount", "~/place", cwd=tmp_path).succeeded()
+    grid("datastore", "download", "pets", "~/copy", cwd=tmp_path).succeeded()
+    assert files_below(home / "copy") == files_below(pets)
+
+
+@pytest.mark.parametrize("command", ["versions", "gc", "resume"])
+def test_what_is_no_name_is_said_without_an_option_that_there_is_not(grid, pets, command):
+    for name in "pets@1", "!!", "":
+        assert "--name" not in grid("datastore", command, name).failed(2, repr(name), "no version in it").err
+
+
 def age_by_days(store: Path, days: float) -> None:
     """Makes everything in a directory store older; its time is that of its files."""
     then_s = time.time() - days * 86_400
@@ -315,6 +332,7 @@ def test_a_no_copy_version_is_verified_and_downloaded_from_its_bucket(grid, tmp_
     ended = grid("datastore", "verify", "set", env=environment)
     assert ended.out.splitlines() == ["a: changed in its bucket", "below/b: gone from the store"]
     assert ended.code == 7
+    assert "damaged: 2 findings; create a new version of what the bucket has now" in ended.err
     ended = grid("datastore", "download", "set", tmp_path / "again", env=environment)
     assert ended.code == 7
     assert "Traceback" not in ended.err

@@ -287,6 +287,7 @@ def test_a_session_is_a_shell_with_datastores_in_the_home(private_dirs: Paths) -
         (["--datastore_name", "data:/etc/passwd", "--", "true"], 2, ["/etc/passwd", "not a directory"]),
         (["--datastore_name", "data:/x", "--datastore_name", "other:/x/y", "--", "true"], 2, ["/x/y", "inside /x"]),
         (["--config", "none.yml", "--", "true"], 3, ["none.yml"]),
+        (["--datastore_name", "data:/proc/none", "--", "true"], 2, ["/proc/none can't be made", "existing"]),
     ],
 )
 def test_mistakes_are_one_line(grid: Grid, arguments: list[str], code: int, says: list[str]) -> None:
@@ -297,6 +298,14 @@ def test_mistakes_are_one_line(grid: Grid, arguments: list[str], code: int, says
     assert ended.out == ""
     for text in says:
         assert text in line
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_current_directory_that_the_run_would_hide_is_named(grid: Grid, tmp_path: Path) -> None:
+    (tmp_path / "above" / "here").mkdir(parents=True)
+    words = ["run", "--datastore_name", f"data@1:{tmp_path}/above", "--", "true"]
+    for _ in "long", "quick":
+        grid(*words, cwd=tmp_path / "above" / "here").failed(2, f"current directory {tmp_path}/above/here", "another")
 
 
 @pytest.mark.usefixtures("versions")

@@ -161,6 +161,27 @@ def test_a_cancelled_job_takes_nothing_from_another(cluster: Cluster) -> None:
     assert second.returncode == 0
 
 
+UNDER_SYSTEMD = """
+mount -t tmpfs gridfs-test /run
+mkdir -p /run/systemd/system
+PATH=$1:$PATH exec "$2"
+"""
+
+
+def test_the_prolog_starts_the_unit_of_the_version_that_is_named(tmp_path: Path) -> None:
+    """gridfs@NAME, which was started for NAME@VERSION too, mounts the highest."""
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    systemctl.chmod(0o755)
+    subprocess.run(
+        ["unshare", "--mount", "sh", "-c", UNDER_SYSTEMD, "sh", tmp_path, REPOSITORY / "docs/slurm/prolog.sh"],
+        check=True,
+        env={**os.environ, "GRIDFS_PROLOG_DATASTORES": "imagenet coco@3"},
+    )
+    started = [line for line in (tmp_path / "asked").read_text().splitlines() if line.startswith("start")]
+    assert started == ["start gridfs@imagenet.service", "start gridfs@coco@3.service"]
+
+
 def test_the_scripts_are_what_the_documentation_names() -> None:
     assert shutil.which("srun"), "install slurmctld slurmd slurm-client munge"
     documentation = (REPOSITORY / "docs" / "slurm.md").read_text()

@@ -12,10 +12,14 @@ import pytest
 from gridfs.cli.app import grid
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.mount_options import mount_options, mount_settings
-from gridfs.cli.parameters import DIRECTORY, DURATION, GROUP, PERMISSION_BITS, SIZE, SPEC, USER, Number, Seconds
-from gridfs.config import GIB, MIB, Environment, MountOptions
+from gridfs.cli.parameters import DIRECTORY, DURATION, FILE, GROUP, PERMISSION_BITS, SIZE, SPEC, USER, Number, Seconds
+from gridfs.config import GIB, MIB, Environment, MountOptions, Paths
+from gridfs.config_file import parse_config_file
+from gridfs.create.request import absolute_source
 from gridfs.errors import InvalidInput
+from gridfs.light import config_path
 from gridfs.model import VersionSpec
+from gridfs.mount.attendant import store_of
 
 MEANINGS = [
     (SIZE, "200GiB", 200 * GIB),
@@ -87,9 +91,55 @@ def test_a_cache_directory_whose_home_the_shell_has_left(monkeypatch: pytest.Mon
     assert Invocation(Environment(cache_dir="~/cache")).cache_settings().directory == Path("/home/ann/cache")
 
 
+def test_the_home_of_somebody_unknown_is_refused():
+    """pathlib's RuntimeError came out as a defect."""
+    for convert in (
+        lambda: DIRECTORY.convert("~nobody-of-this-name/cache", None, None),
+        lambda: Invocation(Environment(cache_dir="~nobody-of-this-name/cache")).cache_settings(),
+        lambda: Invocation(Environment(store="~nobody-of-this-name/store")).store_settings,
+        lambda: absolute_source("~nobody-of-this-name/data"),
+        lambda: parse_config_file(Path("c"), '[stores]\na = "~nobody-of-this-name/store"'),
+        lambda: parse_config_file(Path("c"), '[cache]\ndirectory = "~nobody-of-this-name/cache"'),
+    ):
+        with pytest.raises(InvalidInput, match=r"'~nobody-of-this-name/.* a user whom this machine does not know"):
+            convert()
+
+
+def test_a_configuration_file_whose_home_nobody_has_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "c.toml").write_text('default = "a"\n[stores]\na = "~/store"')
+    by_variable, by_option = Invocation(Environment(config_file="~/c.toml")), Invocation(Environment())
+    by_option.config_path = FILE.convert("~/c.toml", None, None)
+    for invocation in by_variable, by_option:
+        assert invocation.store_settings.url == f"file://{tmp_path}/store"
+    assert config_path({"GRIDFS_CONFIG": "~/c.toml"}) == f"{tmp_path}/c.toml"
+
+
+def test_without_a_home_it_is_the_root(monkeypatch: pytest.MonkeyPatch):
+    """A uid of no user, and no HOME: everything went below a directory `~` of the current one."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_001)
+    paths = Paths.from_environment({})
+    assert (paths.data, paths.config_file) == (Path("/.local/share/gridfs"), Path("/.config/gridfs/config.toml"))
+    assert config_path({}) == "/.config/gridfs/config.toml"
+
+
 def test_an_empty_cache_directory_is_not_the_current_one():
     with pytest.raises(click.BadParameter, match="it is empty"):
         settings_of("--cache-dir", "")
+
+
+@pytest.mark.parametrize("size", ["1", "0", "31MiB"])
+def test_a_memory_target_that_could_not_be_kept_is_refused(size):
+    """It became 32 MiB, and 0 the default, without a word."""
+    for refused in (
+        lambda: settings_of("--memory-target", size),
+        lambda: Invocation(Environment(memory_target=size)).cache_settings(),
+        lambda: store_of({"GRIDFS_MEMORY_TARGET": size}),
+    ):
+        with pytest.raises(InvalidInput, match="too little for the data in memory"):
+            refused()
+    settings_of("--memory-target", "32MiB")
 
 
 def test_a_read_that_may_take_no_time_is_refused():

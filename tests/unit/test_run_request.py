@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from gridfs.cli.run_config import read_run_config
-from gridfs.cli.run_request import MOUNT_DIR, NAME, VERSION, Given, RequestedDatastore, assign, requested
+from gridfs.cli.run_request import MOUNT_DIR, NAME, VERSION, Given, RequestedDatastore, assign, mount_path, requested
 from gridfs.errors import InvalidInput, NotFound
+from gridfs.names import MAX_NAME_LENGTH
 
 DIR = MOUNT_DIR
 
@@ -101,3 +102,18 @@ def test_mistakes_are_told_with_line_and_key(tmp_path: Path, text: str, says: st
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no such configuration file: .*none\.yml"):
         read_run_config(tmp_path / "none.yml")
+
+
+def test_a_name_is_brought_into_its_form_as_everywhere():
+    """`grid mount ImageNet` found what `grid run --datastore_name ImageNet` did not."""
+    assert requested("Image Net@2:/data") == want("imagenet", 2, "/data")
+    assert requested("é" * MAX_NAME_LENGTH).name == "e" * MAX_NAME_LENGTH
+    for impossible in "a/b", "!!", "a" * (MAX_NAME_LENGTH + 1):
+        with pytest.raises(InvalidInput, match="the name of a datastore"):
+            requested(impossible)
+
+
+def test_the_home_in_a_mount_directory(monkeypatch):
+    """bash leaves the `~` of `--datastore_mount_dir=~/data` and of `NAME:~/data`, and no shell sees that of a file."""
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert mount_path(requested("a:~/data")) == "/home/ann/data"
