@@ -230,10 +230,9 @@ class Daemon:
         """Ends the mount when its users are gone (users.py)."""
         record = self.record
         assert record is not None
+        every_s = LOOK_EVERY_S if self._linger_s is None else min(LOOK_EVERY_S, max(self._linger_s / 4, 0.1))
         while not self._released:
-            await trio.sleep(
-                LOOK_EVERY_S if self._linger_s is None else min(LOOK_EVERY_S, max(self._linger_s / 4, 0.1))
-            )
+            await trio.sleep(every_s)
             try:
                 here, elsewhere = await trio.to_thread.run_sync(uses, record)
             except OSError as error:  # EMFILE, ENFILE
@@ -249,6 +248,9 @@ class Daemon:
             if may_release(Use(self._linger_s, self._had_target, here, elsewhere, idle_s)):
                 log.info("nobody uses %s any more", record.label)
                 await self._release()
+        while await trio.to_thread.run_sync(self._is_in_tree):  # fusermount3 fails now and then while others mount
+            await trio.sleep(every_s)
+            await trio.to_thread.run_sync(self._detach)
 
     def _touch(self) -> None:
         self._last_used_s = trio.current_time()
@@ -258,6 +260,11 @@ class Daemon:
         if not self._released:
             self._released = True
             await trio.to_thread.run_sync(self._detach)
+
+    def _is_in_tree(self) -> bool:
+        """Whether the file system is still where it was mounted first: so long the kernel keeps the session."""
+        own = top_at(self._fuse_path, current())
+        return own is not None and own.source == self.spec.source
 
     def _detach(self) -> None:
         mounts = current()
@@ -271,8 +278,10 @@ class Daemon:
             with contextlib.suppress(OSError):
                 veil.detach(tree_path)
         if own is not None and own.device in devices and own.source == self.spec.source:
-            with contextlib.suppress(OSError):
+            try:
                 veil.detach(self._fuse_path)
+            except OSError as error:
+                log.info("%s can't be unmounted just now: %s", self._fuse_path, error.strerror)
         registry.forget_record(self.spec.directory)
 
     async def _end_by_signal(self, shortcuts: Shortcuts) -> None:

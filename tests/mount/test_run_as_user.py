@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -112,3 +114,27 @@ def test_without_the_right_to_make_namespaces_it_says_what_to_ask_for(user: Ordi
     (line,) = [line for line in ran.stderr.splitlines() if line.startswith("grid: ")]
     for text in "doesn't let you make user and mount namespaces", "user.max_user_namespaces", "grid mount":
         assert text in line
+
+
+def test_a_daemon_that_can_not_unmount_at_once_tries_again(user: OrdinaryUser) -> None:
+    """fusermount3 reads a table of mounts that others change meanwhile, and then ends with an error."""
+    programs = user.home / "programs"
+    programs.mkdir()
+    failing, failed = programs / "fusermount3", user.home / "failed"
+    failing.write_text(
+        f"""#!/bin/sh
+case $1 in -u) if ! test -e {failed}; then touch {failed}; echo no such entry >&2; exit 1; fi; esac
+exec {shutil.which("fusermount3")} "$@"
+"""
+    )
+    failing.chmod(0o755)
+    ran = user.run(
+        [user.python, "-m", "gridfs", "run", "--linger", "0.4s", "--datastore_name", "data", "--", "true"],
+        environment={"PYTHONPATH": GRIDFS, "PATH": f"{programs}:{os.environ['PATH']}"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    deadline = time.monotonic() + 30
+    while grid(user, "-o", "json", "status").stdout.strip() != "[]":
+        assert time.monotonic() < deadline, "the daemon stays"
+        time.sleep(0.1)
+    assert failed.exists()
