@@ -191,6 +191,24 @@ def test_a_signal_ends_in_good_order(private_dirs, number):
     assert ended_by([sys.executable, "-c", ENDLESS], number) == (130, expected)
 
 
+IMPORTING = (
+    "import os, signal, sys\n"
+    "class Interrupting:\n"
+    "    def find_spec(self, name, path=None, target=None):\n"
+    "        if name == 'gridfs.cli.app':\n"
+    "            os.kill(os.getpid(), signal.SIGINT)\n"
+    "sys.meta_path.insert(0, Interrupting())\n"
+    "from gridfs.cli import main\n"
+    "sys.argv[1:] = ['datastore']\n"
+    "main()\n"
+)
+
+
+def test_an_interrupt_while_modules_are_imported_is_no_traceback(private_dirs):
+    ended = subprocess.run([sys.executable, "-c", IMPORTING], capture_output=True, text=True, cwd=ROOT)
+    assert (ended.returncode, ended.stderr) == (130, "grid: ended by Ctrl-C\n")
+
+
 def test_under_nohup_a_lost_terminal_changes_nothing(private_dirs):
     """The first signal is ignored, or the second would not be the one that is named."""
     command = ["nohup", sys.executable, "-c", ENDLESS]
