@@ -16,7 +16,7 @@ from gridfs.create import folder as folder_module
 from gridfs.create.source import Found, Outcome
 from gridfs.create.workplace import incomplete
 from gridfs.errors import InvalidInput, NotFound, SourceProblem, StoreUnavailable
-from gridfs.model import Kind
+from gridfs.model import Buffer, Kind
 from gridfs.store.directory import DirectoryStore
 from tests.support.creations import BLOCK, PACK, Failing, Place
 from tests.support.data import ramp
@@ -48,6 +48,25 @@ async def test_a_first_version_of_a_folder_holds_nothing_of_the_store_and_the_jo
     tree = await place.tree()
     assert [path for path, node in tree.nodes.items() if node.kind is Kind.FILE] == [b"file"]
     assert b"folder/store" in tree.reasons()["own-directory"]
+
+
+@on_trio
+async def test_an_interruption_while_it_commits_is_too_late(tmp_path: Path, private_dirs: Paths) -> None:
+    """There is a version: who is told of an interruption would make it once more."""
+
+    class Late(DirectoryStore):
+        async def put_if_absent(self, key: str, data: Buffer) -> None:
+            await super().put_if_absent(key, data)
+            if "/versions/" in key:
+                scope.cancel()
+
+    place = Place(tmp_path, private_dirs, Late(tmp_path / "store"))
+    place.fill({"file": ramp(100)})
+    with trio.CancelScope() as scope:
+        result = await place.create()
+        assert result.version.version == 1
+    assert incomplete(private_dirs) == []
+    assert [head.key async for head in place.store.list("datastores/set/leases/")] == []
 
 
 @on_trio
