@@ -243,3 +243,17 @@ def test_another_package_of_the_same_name_is_recognised(tmp_path):
     assert str(package) in ended.stderr
     assert "pymongo" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+STARTING = (
+    "import os, signal, sys\n"
+    "from gridfs.cli import app, run_daemons\n"
+    "run_daemons._ensured = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+    "sys.exit(app.run(['run', '--datastore_name', 'pets', '--', 'true']))\n"
+)
+
+
+def test_an_interrupt_of_the_child_that_starts_daemons_is_no_traceback(private_dirs):
+    """Ctrl-C reaches it as well as its parent."""
+    ended = subprocess.run([sys.executable, "-c", STARTING], capture_output=True, text=True, cwd=ROOT)
+    assert (ended.returncode, ended.stderr) == (130, "grid: ended by SIGINT\n")
