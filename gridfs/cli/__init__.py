@@ -25,14 +25,21 @@ def main() -> None:
         raise SystemExit(10)
 
     _open_what_is_closed()
+    try:
+        from gridfs.cli.quick_run import quick_run
 
-    from gridfs.cli.quick_run import quick_run
+        start_lock = quick_run(sys.argv[1:])  # does not return from a run that finds its daemon
 
-    start_lock = quick_run(sys.argv[1:])  # does not return from a run that finds its daemon
+        from gridfs.cli.app import run
 
-    from gridfs.cli.app import run
-
-    raise SystemExit(run(sys.argv[1:], start_lock))
+        code = run(sys.argv[1:], start_lock)
+    except KeyboardInterrupt:  # while modules were imported, which takes seconds from a busy disk
+        try:
+            sys.stderr.write("grid: ended by Ctrl-C\n")
+        except OSError:  # nobody can read it any more (a lost terminal)
+            pass
+        code = 130
+    raise SystemExit(code)
 
 
 def _open_what_is_closed() -> None:

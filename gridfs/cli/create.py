@@ -113,25 +113,30 @@ def carry_out(invocation: Invocation, request: CreateRequest, selected: Selected
     """Makes the version; progress goes to stderr."""
     from gridfs.cli.progress import shown_progress
 
-    async def work() -> CreateResult:
+    made: list[CreateResult] = []
+
+    async def work() -> None:
         from gridfs.create.creation import create_datastore
         from gridfs.store.stack import open_store
 
         store = await open_store(selected.settings, retry=retry_policy())
         try:
             with shown_progress() as progress:
-                return await create_datastore(
-                    request, store, invocation.paths, progress, store_settings=selected.settings
+                made.append(
+                    await create_datastore(request, store, invocation.paths, progress, store_settings=selected.settings)
                 )
         finally:
             await store.aclose()
 
     try:
-        return invocation.run(work, after_signal=CONTINUE)
+        invocation.run(work, after_signal=CONTINUE)
     except GridfsError as error:
+        if isinstance(error, Interrupted) and made:  # too late: there is a version, and nothing to go on with
+            return made[0]
         if not isinstance(error, Interrupted) and _is_kept(invocation, request, selected):
             say(f"{CONTINUE[0].upper()}{CONTINUE[1:]}.")
         raise
+    return made[0]
 
 
 def _is_kept(invocation: Invocation, request: CreateRequest, selected: SelectedStore) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +13,7 @@ import click
 from gridfs.cli.invocation import Invocation
 from gridfs.cli.output import Column, print_json, print_table, raise_all, say, shown_count, shown_size
 from gridfs.cli.parameters import DURATION, SPEC, Number
-from gridfs.errors import Busy, GridfsError, Interrupted, InvalidInput
+from gridfs.errors import Busy, GridfsError, Interrupted, InvalidInput, StoreFull
 from gridfs.model import Version, VersionSpec
 
 if TYPE_CHECKING:
@@ -49,8 +51,9 @@ def delete(invocation: Invocation, spec: VersionSpec | None, name: str | None, n
         _ask(f"Delete {label} ({shown_count(version.file_count, 'file')}, {shown_size(version.total_bytes)})?")
 
     async def act() -> Version:
-        async with invocation.open_catalog() as catalog:
-            return await catalog.delete(version)
+        with _told_how_little():
+            async with invocation.open_catalog() as catalog:
+                return await catalog.delete(version)
 
     tombstone = invocation.run(act)
     if invocation.json:
@@ -97,7 +100,8 @@ def gc(invocation: Invocation, names: tuple[str, ...], dry_run: bool, grace: flo
                 if names and not await catalog.numbers(name):
                     await catalog.latest(name)  # raises, with near names
                 try:
-                    collections.append(await collect(catalog, name, cache, grace_s=grace_s, dry_run=dry_run))
+                    with _told_how_little():
+                        collections.append(await collect(catalog, name, cache, grace_s=grace_s, dry_run=dry_run))
                 except GridfsError as error:
                     failures.append(error)
         return collections
@@ -111,6 +115,17 @@ def gc(invocation: Invocation, names: tuple[str, ...], dry_run: bool, grace: flo
         rows = [[each.name, _shown(each.kept), _shown(each.waiting), _shown(each.removed)] for each in collections]
         print_table(columns, rows)
     raise_all(failures)
+
+
+@contextmanager
+def _told_how_little() -> Iterator[None]:
+    """Says of a store without any room that these commands, which shall make some, need a little themselves."""
+    try:
+        yield
+    except StoreFull as error:
+        raise StoreFull(
+            error.message, remedy="what is to go is noted there first: free a few KiB by hand, and repeat this"
+        ) from error
 
 
 def _one_version(spec: VersionSpec | None, name: str | None, number: int | None) -> VersionSpec:

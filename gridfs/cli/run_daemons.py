@@ -17,7 +17,7 @@ from typing import Any
 
 from gridfs.cli.invocation import Invocation
 from gridfs.config import CacheSettings, MountOptions
-from gridfs.errors import GridfsError
+from gridfs.errors import GridfsError, Interrupted
 from gridfs.model import Version, VersionSpec
 from gridfs.mount.launch import expected_failure, failure_line
 from gridfs.mount.quick import StartLock, start_lock_name
@@ -85,6 +85,8 @@ def _report(descriptor: int, work: Any) -> None:
     try:
         try:
             line = to_json(work()).encode()
+        except KeyboardInterrupt:  # the parent has it too, and says so
+            line = failure_line(Interrupted("ended by SIGINT"))
         except BaseException as error:
             line = failure_line(error)
             if not isinstance(error, GridfsError):

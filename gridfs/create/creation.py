@@ -84,15 +84,17 @@ async def create_datastore(
     """Makes the next version of `request.name`. *store_settings* are kept for a `resume` without arguments.
 
     Whatever it raises, no version exists (but see Catalog.commit for a lost answer), and the same request
-    continues where this one ended. Raises NotFound, InvalidInput, AccessDenied or SourceProblem for the source,
-    Unsupported for a disk of this node that is full or fails, and what the store raises.
+    continues where this one ended. A cancellation that comes while it commits is too late: the result is returned.
+    Raises NotFound, InvalidInput, AccessDenied or SourceProblem for the source, Unsupported for a disk of this node
+    that is full or fails, and what the store raises.
     """
-    with disk_failures_named(paths.state):
+    with trio.CancelScope() as whole, disk_failures_named(paths.state):
         where = replace(store_settings or StoreSettings(store.url), url=store.url)
         async with opened_source(request, where, paths) as (source, notes):
             return await _create(
-                request, source, notes, store, store_settings, paths, progress, block_size_bytes, pack_size_bytes
+                request, source, notes, store, store_settings, paths, progress, block_size_bytes, pack_size_bytes, whole
             )
+    raise AssertionError("nobody cancels it")
 
 
 async def _create(
@@ -105,6 +107,7 @@ async def _create(
     progress: Progress,
     block_size_bytes: int,
     pack_size_bytes: int,
+    whole: trio.CancelScope,
 ) -> CreateResult:
     with claimed(paths, request, store.url, store_settings) as directory:
         on_clash = refuse_clash(source.label) if isinstance(source, StreamedSource) else None
@@ -115,7 +118,7 @@ async def _create(
             request.skip_unreadable,
             pack_size_bytes,
         )
-        creation = _Creation(request, source, store, journal, directory, paths.cache, progress, settings)
+        creation = _Creation(request, source, store, journal, directory, paths.cache, progress, settings, whole)
         try:
             with disk_failures_named(paths.state):
                 result = await creation.run()
@@ -140,7 +143,9 @@ class _Creation:
         cache: Path,
         progress: Progress,
         settings: PublishSettings,
+        whole: trio.CancelScope,
     ) -> None:
+        self._whole = whole
         self._request = request
         self._source = source
         self._store = store
@@ -248,6 +253,8 @@ class _Creation:
         info = await trio.to_thread.run_sync(write_manifest, self._journal, path, settings)
         packed = await self._catalog.store_manifest(self._request.name, path)
         await lease.confirm()
+        # From here on there may be a version. Broken off, it would be called incomplete, and be made once more.
+        self._whole.shield = True
         return await self._catalog.commit(self._draft(info, packed.sha256, packed.size_bytes))
 
     def _draft(self, info: ManifestInfo, sha256: str, size_bytes: int) -> Version:

@@ -20,7 +20,7 @@ from gridfs.catalog_parallel import in_parallel
 from gridfs.create.groups import single_error
 from gridfs.create.journal import Journal
 from gridfs.create.progress import Progress
-from gridfs.errors import GridfsError, NotFound, ObjectMissing
+from gridfs.errors import FormatError, GridfsError, NotFound, ObjectMissing
 from gridfs.model import Version, VersionSpec
 from gridfs.store.base import ObjectStore
 
@@ -89,6 +89,9 @@ async def _latest(catalog: Catalog, name: str) -> Version | None:
         return await catalog.latest(name)
     except NotFound:
         return None
+    except FormatError:  # damaged, or a newer gridfs's: that costs what could be taken over, and not the new version
+        readable, _ = await catalog.readable_versions(name)
+        return next((version for version in reversed(readable) if version.deleted_at is None), None)
 
 
 async def _still(catalog: Catalog, version: Version) -> Version | None:

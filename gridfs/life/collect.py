@@ -4,6 +4,8 @@
     2  write the marks: when each unreachable thing was first seen so
     3  for what is due: announce a removal, read the roots again, remove what they still don't reach, take it back
 
+A store that is full may have no room for marks: what is due goes all the same, and they are written after it.
+
 Step 3 and a creator's lease exclude each other (catalog_lease.py), so it may run beside anything: creations that reuse
 what was about to go, deletions, another collection. Every age is a difference of two times of the store.
 """
@@ -28,7 +30,7 @@ from gridfs.catalog_keys import (
 )
 from gridfs.catalog_lease import ANNOUNCEMENT_EXPIRY_S, EXPIRY_S
 from gridfs.catalog_parallel import in_parallel
-from gridfs.errors import ObjectMissing, StoreUnavailable
+from gridfs.errors import ObjectMissing, StoreFull, StoreUnavailable
 from gridfs.life.marks import Decision, decide, format_marks, merged, parse_marks
 from gridfs.life.roots import RootReader
 from gridfs.store.base import ObjectHead, ObjectStore
@@ -84,11 +86,17 @@ async def collect(
         decision = decide(listed, await reader.read(now_ns, grace_ns), seen, now_ns, grace_ns)
         return _report(name, decision, decision.due)
     key = f"{marks_prefix(name)}{uuid4().hex}.json"
-    now_ns = await _moment(store, key, format_marks(seen))
+    now_ns = await _moment(store, key)
     decision = decide(listed, await reader.read(now_ns, grace_ns), seen, now_ns, grace_ns)
-    await _write_marks(store, key, decision.first_seen_ns)
-    for head in marks:
-        await store.delete(head.key)
+    try:
+        await _write_marks(store, key, decision.first_seen_ns)
+    except StoreFull:
+        if not decision.due:
+            await store.delete(key)
+            raise
+    else:
+        for head in marks:
+            await store.delete(head.key)
     removed = await _remove(store, name, reader, decision.due, grace_ns)
     if removed:
         gone = {head.key for head in removed}
@@ -120,7 +128,7 @@ async def _remove(
     while left:
         announcement = f"{collections_prefix(name)}{uuid4().hex}.json"
         try:
-            now_ns = await _moment(store, announcement, b"{}")
+            now_ns = await _moment(store, announcement)
             announced_s = trio.current_time()
             with trio.move_on_at(announced_s + 2 * _REMOVAL_S) as scope:
                 roots = await reader.read(now_ns, grace_ns)
@@ -145,9 +153,9 @@ async def _remove_expired(store: ObjectStore, name: str, now_ns: int) -> None:
             await store.delete(head.key)
 
 
-async def _moment(store: ObjectStore, key: str, data: bytes) -> int:
-    """The store's time: that of the object that is put for it."""
-    await store.put(key, data)
+async def _moment(store: ObjectStore, key: str) -> int:
+    """The store's time: that of an object that is put for it. An empty one, for which a full store may have room."""
+    await store.put(key, b"")
     return (await store.head(key)).last_modified_ns
 
 

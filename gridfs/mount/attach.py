@@ -64,12 +64,12 @@ def ensure_daemon(
     registry = Registry(paths.runtime)
     registry.clean_dead(veil.detach)
     key = key_of(store, version, options, owner())
-    with registry.starting(key):
+    with registry.starting(key) as lock:
         found = find_daemon(store, version, options, paths)
         if found is not None:
             return found
         spec = new_spec(registry, key, store, version, paths, cache, options, target=None, linger_s=linger_s)
-        return start(registry, spec)
+        return start(registry, spec, [lock])
 
 
 def new_spec(
@@ -100,10 +100,11 @@ def new_spec(
     )
 
 
-def start(registry: Registry, spec: MountSpec, locks: Sequence[int] = ()) -> MountRecord:
+def start(registry: Registry, spec: MountSpec, locks: Sequence[int]) -> MountRecord:
     """Starts the daemon of *spec*; of one that fails nothing remains. To be called under `registry.starting`.
 
-    *locks* are held by the daemon too until it is ready, since whoever waits for it may be killed.
+    *locks*, that of `registry.starting` among them, are held by the daemon too until it is ready: whoever waits for it
+    may be killed, and the next one would take its directory for remains and give it to a second daemon.
     """
     try:
         return launch.start(spec, locks)

@@ -1,7 +1,7 @@
 """Mounting, unmounting and looking, as the commands ask for it. Everything here is synchronous and starts no threads.
 
-mount     clean what crashes left -> what is at the path? -> under the lock that keeps the path from being removed, and
-          the key's: is there a daemon to share?
+mount     clean what crashes left -> what is at the path? -> under the key's lock, and one that keeps the path from
+          being removed: what is there now, and is there a daemon to share?
           yes: show its file system at the path too (who may not mount starts another on the same cache)
           no:  start one
 unmount   take the path away; when it was the last one, the daemon takes its hidden mount away and ends
@@ -99,18 +99,21 @@ def mount(request: MountRequest, paths: Paths) -> Path:
     key = key_of(request.store, version, request.options, owner())
     leftovers = leftovers_of(paths.runtime)
     attaching = leftovers.attaching([str(wanted)])
-    with attaching, prepared(request.path, version.name) as target, registry.starting(key) as lock:
-        if target.made:
-            leftovers.note(str(target.path))
-        usable = registry.usable(key, current()) if may_mount() and not request.foreground else []
-        if any(share(registry, record, target.path, request.options) for record in usable):
-            return target.path
-        spec = new_spec(
-            registry, key, request.store, version, paths, request.cache, request.options, target=target, linger_s=None
-        )
-        if request.foreground:
-            launch.become(spec, [lock, *attaching.descriptors])
-        start(registry, spec, attaching.descriptors)
+    with registry.starting(key) as lock:
+        if _is_there(registry, wanted, request):  # since a moment: by a starter that was waited for, or its daemon
+            return wanted
+        with attaching, prepared(request.path, version.name) as target:
+            if target.made:
+                leftovers.note(str(target.path))
+            usable = registry.usable(key, current()) if may_mount() and not request.foreground else []
+            if any(share(registry, record, target.path, request.options) for record in usable):
+                return target.path
+            store, cached, options = request.store, request.cache, request.options
+            spec = new_spec(registry, key, store, version, paths, cached, options, target=target, linger_s=None)
+            locks = [lock, *attaching.descriptors]
+            if request.foreground:
+                launch.become(spec, locks)
+            start(registry, spec, locks)
     return target.path
 
 

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO, NoReturn
 
 from gridfs import errors
@@ -20,6 +21,9 @@ from gridfs.errors import AccessDenied, GridfsError, Unsupported
 from gridfs.mount.spec import MountRecord, MountSpec, from_json, to_json
 
 MODULE = "gridfs.mount.daemon"
+
+END_TIMEOUT_S = 10.0
+"""Of a daemon that is not needed any more: twice what it gives those who hold its mount (daemon.STOP_GRACE_S)."""
 
 
 def ready_line(record: MountRecord) -> bytes:
@@ -38,7 +42,8 @@ def failure_line(error: BaseException) -> bytes:
 def start(spec: MountSpec, locks: Sequence[int] = ()) -> MountRecord:
     """Spawns the daemon of *spec*; its record once it is ready. Raises what it failed with.
 
-    The descriptors *locks* go along, and are closed by the daemon once it is ready.
+    The descriptors *locks* go along, and are closed by the daemon once it is ready. Where the wait for it is broken off
+    (Ctrl-C), it is ended too.
     """
     reading, writing = os.pipe()
     try:
@@ -61,7 +66,11 @@ def start(spec: MountSpec, locks: Sequence[int] = ()) -> MountRecord:
                 stdin.write(to_json(spec).encode())
         except BrokenPipeError:
             pass  # it has died already: the pipe ends without a line
-        line = pipe.readline()
+        try:
+            line = pipe.readline()
+        except BaseException:
+            _end(process)
+            raise
     if not line:
         process.wait()
         raise GridfsError(
@@ -74,6 +83,17 @@ def start(spec: MountSpec, locks: Sequence[int] = ()) -> MountRecord:
         raise_failure(answer, spec)
     process.returncode = 0  # it is on its own now: no ResourceWarning for a child that outlives us
     return from_json(MountRecord, json.dumps(answer["ready"]))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a daemon that is not ready: whoever takes away what it has made would else meet it at work."""
+    try:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(END_TIMEOUT_S)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def become(spec: MountSpec, locks: Sequence[int]) -> NoReturn:

@@ -209,6 +209,24 @@ def test_a_signal_ends_in_good_order(private_dirs, number):
     assert ended_by([sys.executable, "-c", ENDLESS], number) == (130, expected)
 
 
+IMPORTING = (
+    "import os, signal, sys\n"
+    "class Interrupting:\n"
+    "    def find_spec(self, name, path=None, target=None):\n"
+    "        if name == 'gridfs.cli.app':\n"
+    "            os.kill(os.getpid(), signal.SIGINT)\n"
+    "sys.meta_path.insert(0, Interrupting())\n"
+    "from gridfs.cli import main\n"
+    "sys.argv[1:] = ['datastore']\n"
+    "main()\n"
+)
+
+
+def test_an_interrupt_while_modules_are_imported_is_no_traceback(private_dirs):
+    ended = subprocess.run([sys.executable, "-c", IMPORTING], capture_output=True, text=True, cwd=ROOT)
+    assert (ended.returncode, ended.stderr) == (130, "grid: ended by Ctrl-C\n")
+
+
 def test_under_nohup_a_lost_terminal_changes_nothing(private_dirs):
     """The first signal is ignored, or the second would not be the one that is named."""
     command = ["nohup", sys.executable, "-c", ENDLESS]
@@ -243,3 +261,17 @@ def test_another_package_of_the_same_name_is_recognised(tmp_path):
     assert str(package) in ended.stderr
     assert "pymongo" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+STARTING = (
+    "import os, signal, sys\n"
+    "from gridfs.cli import app, run_daemons\n"
+    "run_daemons._ensured = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+    "sys.exit(app.run(['run', '--datastore_name', 'pets', '--', 'true']))\n"
+)
+
+
+def test_an_interrupt_of_the_child_that_starts_daemons_is_no_traceback(private_dirs):
+    """Ctrl-C reaches it as well as its parent."""
+    ended = subprocess.run([sys.executable, "-c", STARTING], capture_output=True, text=True, cwd=ROOT)
+    assert (ended.returncode, ended.stderr) == (130, "grid: ended by SIGINT\n")

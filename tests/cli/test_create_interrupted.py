@@ -48,6 +48,29 @@ def start(address: str, **options: object) -> subprocess.Popen[str]:
     return subprocess.Popen(grid("datastore", "create", address), text=True, **options)  # type: ignore[call-overload]
 
 
+LATE = """
+import os, signal, sys
+from gridfs.catalog import Catalog
+from gridfs.cli import app
+claim = Catalog._claim
+async def interrupted(self, version):
+    os.kill(os.getpid(), signal.SIGINT)
+    return await claim(self, version)
+Catalog._claim = interrupted
+sys.exit(app.run(sys.argv[1:]))
+"""
+
+
+def test_a_signal_while_it_commits_is_too_late(private_dirs: Paths, tmp_path: Path) -> None:
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets" / "file").write_bytes(b"1")
+    command = [sys.executable, "-c", LATE, "datastore", "create", str(tmp_path / "pets")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "available" in ended.stdout
+    assert json.loads(output("datastore", "list", "--show-incomplete", "-o", "json")) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_creation_so_that_it_can_be_continued(
     server: Server, stalling: str, number: signal.Signals

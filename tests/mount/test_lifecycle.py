@@ -23,7 +23,7 @@ import pytest
 from gridfs.config import MountOptions
 from gridfs.errors import Busy, Unsupported
 from gridfs.model import Version
-from gridfs.mount import client, control, launch, mountpoint
+from gridfs.mount import client, control, launch, mountpoint, veil
 from gridfs.mount.attach import ensure_daemon, find_daemon
 from gridfs.mount.mounts import current, top_at
 from gridfs.mount.registry import Registry
@@ -398,6 +398,59 @@ def start_in_datastores(
     starter.stdin.write(pickle.dumps((request, staged.paths, datastores, command)))
     starter.stdin.close()
     return starter
+
+
+LATE = """
+import os, sys
+open(sys.argv[1], "w").close()  # a pipe, whose reader knows then that this one is about to begin
+with open(sys.argv[2]):
+    pass
+del sys.argv[1:3]
+from gridfs.mount import daemon
+sys.exit(daemon.main())
+"""
+
+
+def started_late(staged: Stage, version: Version, tmp_path: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """A process that waits for a daemon, and the pipe whose opening lets that one begin."""
+    begun, go_on = tmp_path / "begun", tmp_path / "go on"
+    os.mkfifo(begun)
+    os.mkfifo(go_on)
+    command = [sys.executable, "-c", LATE, str(begun), str(go_on)]
+    starter = start_in_datastores(staged, version, tmp_path / "datastores", command)
+    begun.read_bytes()
+    return starter, go_on
+
+
+@pytest.mark.timeout_s(60)
+def test_who_mounts_after_a_starter_was_killed_waits_for_its_daemon(
+    staged: Stage, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second daemon in the same directory would have waited for the end of the first, and its starter with it."""
+    monkeypatch.setattr(mountpoint, "DATASTORES", tmp_path / "datastores")
+    starter, go_on = started_late(staged, version, tmp_path)
+    starter.kill()
+    starter.wait()
+    registry = Registry(staged.paths.runtime)
+    assert registry.clean_dead(veil.detach) == []
+    (mount_id,) = registry.mount_ids()
+    go_on.write_text("")
+    mount = client.mount(staged.request(version, None), staged.paths)
+    staged.mounted.append(mount)
+    assert staged.record().mount_id == mount_id
+    assert [each.mountpoint for each in current()].count(mount) == 1
+
+
+@pytest.mark.timeout_s(60)
+def test_a_starter_that_is_interrupted_ends_its_daemon(staged: Stage, version: Version, tmp_path: Path) -> None:
+    starter, _ = started_late(staged, version, tmp_path)
+    children = Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text().split()
+    starter.send_signal(signal.SIGINT)
+    starter.wait()
+    for daemon in children:
+        wait_for_end(int(daemon))
+    assert staged.statuses() == []
+    assert list((tmp_path / "datastores").iterdir()) == []
 
 
 SWEEPING = """

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from gridfs.catalog import Catalog
+from gridfs.catalog_keys import version_key
 from gridfs.config import Paths
 from gridfs.create import folder as folder_module
 from gridfs.create.source import Found, Outcome
@@ -48,6 +49,37 @@ async def test_a_first_version_of_a_folder_holds_nothing_of_the_store_and_the_jo
     tree = await place.tree()
     assert [path for path, node in tree.nodes.items() if node.kind is Kind.FILE] == [b"file"]
     assert b"folder/store" in tree.reasons()["own-directory"]
+
+
+@on_trio
+async def test_the_damaged_record_of_a_version_before_stops_no_creation(place: Place) -> None:
+    """Without a backup of it there would never be another version of that name."""
+    place.fill({"file": ramp(100)})
+    for _ in range(2):
+        await place.create()
+    await place.store.put(version_key("set", 2), b"{half")
+    result = await place.create()
+    assert (result.version.version, result.sent_bytes, result.reused_files) == (3, 0, 1)
+    assert (await place.tree(3)).nodes == folder_tree(place.folder)
+
+
+@on_trio
+async def test_an_interruption_while_it_commits_is_too_late(tmp_path: Path, private_dirs: Paths) -> None:
+    """There is a version: who is told of an interruption would make it once more."""
+
+    class Late(DirectoryStore):
+        async def put_if_absent(self, key: str, data: Buffer) -> None:
+            await super().put_if_absent(key, data)
+            if "/versions/" in key:
+                scope.cancel()
+
+    place = Place(tmp_path, private_dirs, Late(tmp_path / "store"))
+    place.fill({"file": ramp(100)})
+    with trio.CancelScope() as scope:
+        result = await place.create()
+        assert result.version.version == 1
+    assert incomplete(private_dirs) == []
+    assert [head.key async for head in place.store.list("datastores/set/leases/")] == []
 
 
 @on_trio
