@@ -16,7 +16,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from gridfs import image, zero_open  # before pyfuse3, see there
 from gridfs.errors import GridfsError, errno_of
@@ -39,6 +39,20 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Doubts(Protocol):
+    """Whether all that is answered comes of metadata that has changed since the mount (mount.manifest_check)."""
+
+    is_damaged: bool
+
+    async def cause_of(self, error: Exception) -> Exception:
+        """*error*, or what is behind it."""
+        ...
+
+    def damage(self) -> GridfsError:
+        """What is said when *is_damaged*."""
+        ...
+
+
 def _answering(
     handler: Callable[Concatenate[Operations, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[Operations, P], Coroutine[Any, Any, R]]:
@@ -47,14 +61,17 @@ def _answering(
     @functools.wraps(handler)
     async def answer(self: Operations, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            if self._doubts is not None and self._doubts.is_damaged:
+                raise self._doubts.damage()
             return await handler(self, *args, **kwargs)
         except pyfuse3.FUSEError:
             raise
-        except Exception as error:
+        except Exception as raised:
+            error = raised if self._doubts is None else await self._doubts.cause_of(raised)
             if not isinstance(error, GridfsError):
                 self.counters.add("defects")
             self.incidents.note(error, handler.__name__)
-            raise pyfuse3.FUSEError(errno_of(error)) from error
+            raise pyfuse3.FUSEError(errno_of(error)) from raised
 
     return answer
 
@@ -84,6 +101,7 @@ class Operations(pyfuse3.Operations):
         hook: zero_open.Hook | None = None,
         xattr: bool = False,
         image: image.Image | None = None,
+        doubts: Doubts | None = None,
     ) -> None:
         super().__init__()
         self.counters = counters
@@ -92,6 +110,7 @@ class Operations(pyfuse3.Operations):
         self._hook = hook
         self._xattr = xattr
         self._image = image
+        self._doubts = doubts
         self._mode_of = files.view.mode_of
         self._listed = self._blank()
 

@@ -12,11 +12,13 @@ A Manifest is used by one thread at a time (the daemon's trio thread).
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from typing import Self, TypeAlias, cast
 from urllib.parse import quote
@@ -78,9 +80,10 @@ _as_entry = cast("Callable[[_Row], Entry]", partial(tuple.__new__, Entry))
 class Manifest:
     """An open manifest. Satisfies the Layout that the read path asks for."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, file: BufferedReader) -> None:
+        self.path = path
         self._connection = connection
-        self._path = path
+        self._file = file
         self._objects: LRUCache[int, ObjectRecord] = LRUCache(_OBJECTS_KEPT)
         self._checksums: LRUCache[int, bytes] = LRUCache(_OBJECTS_KEPT)
         self._open_checksums: LRUCache[int, sqlite3.Blob] = LRUCache(_OPEN_CHECKSUMS)
@@ -90,23 +93,31 @@ class Manifest:
     @classmethod
     def open(cls, path: Path) -> Manifest:
         """Opens the file at *path*. Raises FormatError if it is damaged, of a newer format, or no manifest."""
-        _check_length(path)
+        file = _opened(path)
         address = f"file:{quote(bytes(path.absolute()))}?mode=ro&immutable=1"
         connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA mmap_size=0")
             connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-            return cls(connection, path)
+            return cls(connection, path, file)
         except _DAMAGE as error:
             connection.close()
+            file.close()
             raise FormatError(f"{path} is damaged: {error}", remedy=_REMEDY) from error
         except BaseException:
             connection.close()
+            file.close()
             raise
 
     def close(self) -> None:
         self._open_checksums.clear()  # and so closed
         self._connection.close()
+        self._file.close()
+
+    def sha256(self) -> str:
+        """Of the file as it is now, also when another one has its name. By one thread at a time. Raises OSError."""
+        self._file.seek(0)
+        return hashlib.file_digest(self._file, "sha256").hexdigest()
 
     def __enter__(self) -> Self:
         return self
@@ -180,7 +191,7 @@ class Manifest:
         with self._damage_is_format_error():
             row = self._connection.execute(_OBJECT, (number,)).fetchone()
         if row is None:
-            raise FormatError(f"{self._path} names object {number} and does not describe it", remedy=_REMEDY)
+            raise FormatError(f"{self.path} names object {number} and does not describe it", remedy=_REMEDY)
         found = self._objects[number] = self._object_of(row)
         return found
 
@@ -207,7 +218,7 @@ class Manifest:
         known = self._checksums.get(number)
         raw = self._read_checksums(number, begin, end) if known is None else known[begin:end]
         if len(raw) != end - begin:
-            raise FormatError(f"{self._path} lacks checksums of object {number}", remedy=_REMEDY)
+            raise FormatError(f"{self.path} lacks checksums of object {number}", remedy=_REMEDY)
         return struct.unpack(f"<{stop - start}Q", raw)
 
     def _read_checksums(self, number: int, begin: int, end: int) -> bytes:
@@ -266,18 +277,30 @@ class Manifest:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> FormatError:
-        return FormatError(f"{self._path} is damaged: {error}", remedy=_REMEDY)
+        return FormatError(f"{self.path} is damaged: {error}", remedy=_REMEDY)
 
 
 _REMEDY = "remove this file, and it is fetched again"
 
 
-def _check_length(path: Path) -> None:
+def _opened(path: Path) -> BufferedReader:
     """SQLite notices a missing page only when it needs it; a file that is too short is said at once."""
     try:
-        with path.open("rb") as file:
-            header = file.read(100)
-            size_bytes = file.seek(0, 2)
+        file = path.open("rb")
+    except OSError as error:
+        raise FormatError(f"{path} can't be read: {error.strerror}", remedy=_REMEDY) from error
+    try:
+        _check_length(path, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_length(path: Path, file: BufferedReader) -> None:
+    try:
+        header = file.read(100)
+        size_bytes = file.seek(0, 2)
     except OSError as error:
         raise FormatError(f"{path} can't be read: {error.strerror}", remedy=_REMEDY) from error
     if not header.startswith(b"SQLite format 3\0") or len(header) < 100:

@@ -41,6 +41,7 @@ from gridfs.mount.attendant import answer_of, keys_asked_for, resolved
 from gridfs.mount.handed_in import descriptor_of
 from gridfs.mount.launch import failure_line, ready_line
 from gridfs.mount.leftovers import leftovers_of
+from gridfs.mount.manifest_check import ManifestCheck
 from gridfs.mount.mounts import current, top_at, uses_of
 from gridfs.mount.native_errors import native_errors
 from gridfs.mount.reveal import reveal
@@ -103,6 +104,7 @@ class Daemon:
                 hook=self._hook,
                 xattr=self.spec.options.xattr,
                 image=shortcuts.image,
+                doubts=ManifestCheck(version.manifest, self.spec.version),
             )
             await stack.enter_async_context(self._mounted(operations))
             async with trio.open_nursery() as serving:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,17 @@ def failure_line(error: BaseException) -> bytes:
     else:
         kind, message, remedy = "", f"{type(error).__name__}: {error}", None
     return json.dumps({"error": kind, "message": message, "remedy": remedy}).encode() + b"\n"
+
+
+def _death(code: int, spec: MountSpec) -> GridfsError:
+    """What to say of a daemon that said nothing; *code* as Popen.wait gives it."""
+    if code == -signal.SIGKILL:
+        return GridfsError(
+            f"the daemon of {spec.source} was killed before it was ready",
+            remedy="if nobody did, the kernel did (dmesg), and the memory limit of its cgroup or job is to be raised",
+        )
+    said = f"was ended by {signal.strsignal(-code)}" if code < 0 else f"ended with {code}"
+    return GridfsError(f"the daemon of {spec.source} {said} before it was ready", remedy=f"see {spec.log_file}")
 
 
 def start(spec: MountSpec, locks: Sequence[int] = ()) -> MountRecord:
@@ -72,11 +84,7 @@ def start(spec: MountSpec, locks: Sequence[int] = ()) -> MountRecord:
             _end(process)
             raise
     if not line:
-        process.wait()
-        raise GridfsError(
-            f"the daemon of {spec.source} ended with {process.returncode} before it was ready",
-            remedy=f"see {spec.log_file}",
-        )
+        raise _death(process.wait(), spec)
     answer = json.loads(line)
     if "ready" not in answer:
         process.wait()

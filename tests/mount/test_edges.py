@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -164,6 +165,37 @@ def test_damaged_object_is_eio(staged: Stage, version: Version, tmp_path: Path) 
         (mount / "file0").read_bytes()
     assert caught.value.errno == errno.EIO
     assert (mount / "file2").read_bytes()[-1000:] == ramp(1000, 2 + SIZE_BYTES - 1000)
+
+
+def test_manifest_that_is_changed_below_a_mount_is_eio_and_no_defect(staged: Stage, tmp_path: Path, mode: str) -> None:
+    """Invariant 3: one row that can't be right, and no other is believed either."""
+    staged.expects_incidents = True
+    (tmp_path / "source").mkdir()
+    for number in range(3000):  # the daemon has not read all pages of its manifest when it is mounted
+        (tmp_path / "source" / f"{number:04d}").write_bytes(ramp(100, number))
+    version = staged.create(tmp_path / "source", "changed").version
+    mount = staged.mount(version, tmp_path / "mount", MODES[mode])
+    (copy,) = staged.paths.cache.glob("manifests/*.sqlite")
+    (tmp_path / "edited").write_bytes(copy.read_bytes())
+    database = sqlite3.connect(tmp_path / "edited", isolation_level=None)
+    database.execute("PRAGMA journal_mode = OFF")
+    database.execute("UPDATE entry SET size = x'00' WHERE name = x'32393939'")  # 2999
+    database.execute("UPDATE entry SET offset = offset + 1 WHERE name = x'31303030'")  # 1000
+    database.close()
+    copy.chmod(0o600)
+    with open(copy, "r+b") as file:  # the same file: the daemon has it open
+        file.write((tmp_path / "edited").read_bytes())
+    for name in ("2999", "1000"):
+        with pytest.raises(OSError) as caught:
+            (mount / name).read_bytes()
+        assert caught.value.errno == errno.EIO
+    (status,) = staged.statuses()
+    assert {incident["kind"] for incident in status.detail["incidents"]} == {"FormatError"}
+    assert all("was changed while" in incident["message"] for incident in status.detail["incidents"])
+    assert "defects" not in status.detail["counters"]
+    staged.unmount(mount)
+    staged.mount(version, tmp_path / "mount", MODES[mode])
+    assert (mount / "1000").read_bytes() == ramp(100, 1000)
 
 
 def test_options_decide_owner_and_modes(staged: Stage, version: Version, tmp_path: Path) -> None:

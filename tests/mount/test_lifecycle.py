@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from gridfs.config import MountOptions
-from gridfs.errors import Busy, Unsupported
+from gridfs.errors import Busy, GridfsError, Unsupported
 from gridfs.model import Version
 from gridfs.mount import client, control, launch, mountpoint, veil
 from gridfs.mount.attach import ensure_daemon, find_daemon
@@ -530,6 +530,16 @@ def test_a_start_that_fails_removes_its_directory_and_waits_for_nobody(
     with pytest.raises(Unsupported, match="refused"):
         client.mount(staged.request(version, None), staged.paths)
     assert list((tmp_path / "datastores").iterdir()) == []
+
+
+def test_a_daemon_that_was_killed_as_it_started_names_what_may_have_done_it(
+    staged: Stage, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said `ended with -9`, and see a log in which nothing is: the kernel kills what exceeds a memory limit."""
+    monkeypatch.setattr(launch, "command", lambda: [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+    (tmp_path / "mount").mkdir()
+    with pytest.raises(GridfsError, match=r"was killed before it was ready; .*memory limit"):
+        client.mount(staged.request(version, tmp_path / "mount"), staged.paths)
 
 
 DEFECTIVE = """
