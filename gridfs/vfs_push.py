@@ -64,11 +64,20 @@ class Parts(Protocol):
 class Pusher:
     """Gives the files of windows and fills to the kernel. `run` must be running."""
 
-    def __init__(self, extents: Extents, reader: Parts, store: Store, *, takes_fills: bool = False) -> None:
+    def __init__(
+        self,
+        extents: Extents,
+        reader: Parts,
+        store: Store,
+        *,
+        takes_fills: bool = False,
+        on_defect: Callable[[BaseException, str], object],
+    ) -> None:
         self._extents = extents
         self._reader = reader
         self._store = store
         self._takes_fills = takes_fills
+        self._on_defect = on_defect
         self._windows: deque[tuple[ObjectRecord, ByteRange]] = deque(maxlen=QUEUED_PARTS)
         self._fills: deque[tuple[ObjectRecord, ByteRange]] = deque(maxlen=QUEUED_FILLS)
         self._parked = trio.lowlevel.ParkingLot()
@@ -95,12 +104,18 @@ class Pusher:
             obj, part = queue.popleft()
             if not self._reader.holds(obj, part):
                 continue
-            files = self._extents.small_in(obj.number, part, of_stream=queue is self._windows)
-            if self.open_ahead is not None:
-                self.pushed_files += await self._in_thread(self.open_ahead, [file.inode for file in files])
-            else:
-                self.pushed_files += await self._in_thread(self._push, list(self._views(obj, files)))
+            try:
+                self.pushed_files += await self._give(obj, part, of_stream=queue is self._windows)
+            except Exception as error:  # a defect costs one part its push, and not the mount
+                self._on_defect(error, obj.key)
             self.parts_done += 1
+
+    async def _give(self, obj: ObjectRecord, part: ByteRange, *, of_stream: bool) -> int:
+        """How many files of *part* the kernel took."""
+        files = self._extents.small_in(obj.number, part, of_stream=of_stream)
+        if self.open_ahead is not None:
+            return await self._in_thread(self.open_ahead, [file.inode for file in files])
+        return await self._in_thread(self._push, list(self._views(obj, files)))
 
     async def _in_thread(self, push: Callable[[list[T]], int], files: list[T]) -> int:
         return await trio.to_thread.run_sync(push, files, limiter=self._thread) if files else 0

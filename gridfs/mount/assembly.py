@@ -6,9 +6,10 @@ Nothing here knows FUSE. Everything that is opened is closed in the opposite ord
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -38,6 +39,8 @@ class OpenVersion:
     store_statistics: StoreStatistics
     questions: SharedQuestions
     """To the catalog of the store that the version came from."""
+    on_defect: Callable[[BaseException, str], None]
+    """Told of an error that should not be, and of what it met."""
 
 
 @asynccontextmanager
@@ -53,22 +56,26 @@ async def open_version(spec: MountSpec, incidents: Incidents, counters: Counters
         catalog = Catalog(store)
         cache = spec.cache.directory
         async with open_contents(catalog, spec.version, cache, spec.store, statistics=statistics) as contents:
-            reader = _reader(spec, contents, incidents, counters)
+            on_defect = partial(_note_defect, incidents, counters)
+            reader = _reader(spec, contents, incidents, on_defect)
             files = _files(spec, contents.manifest, reader)
-            yield OpenVersion(files, reader, contents.manifest, statistics, SharedQuestions(catalog.resolve))
+            questions = SharedQuestions(catalog.resolve)
+            yield OpenVersion(files, reader, contents.manifest, statistics, questions, on_defect)
     finally:
         with trio.CancelScope(shield=True):
             await store.aclose()
 
 
-def _reader(spec: MountSpec, contents: Contents, incidents: Incidents, counters: Counters) -> Reader:
+def _note_defect(incidents: Incidents, counters: Counters, error: BaseException, subject: str) -> None:
+    counters.add("defects")
+    incidents.note(error, subject)
+
+
+def _reader(
+    spec: MountSpec, contents: Contents, incidents: Incidents, on_defect: Callable[[BaseException, str], None]
+) -> Reader:
     settings = ReaderSettings.of(spec.cache, spec.options)
     cache = _cache(spec.cache, contents, incidents)
-
-    def on_defect(error: BaseException, subject: str) -> None:
-        counters.add("defects")
-        incidents.note(error, subject)
-
     return Reader(contents.manifest, contents.objects, contents.key_of, cache, settings, on_defect=on_defect)
 
 

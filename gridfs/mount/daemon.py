@@ -39,6 +39,7 @@ from gridfs.mount import control, registry, veil
 from gridfs.mount.assembly import OpenVersion, open_version
 from gridfs.mount.attendant import answer_of, keys_asked_for, resolved
 from gridfs.mount.handed_in import descriptor_of
+from gridfs.mount.last_resort import end_in_time
 from gridfs.mount.launch import failure_line, ready_line
 from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.manifest_check import ManifestCheck
@@ -57,6 +58,9 @@ import pyfuse3  # isort: skip
 log = logging.getLogger("gridfs.mount.daemon")
 
 STOP_GRACE_S = 5.0
+CRASH_LIMIT_S = 5.0
+"""After a defect, until the process is killed: its readers wait so long."""
+
 GARBAGE_AFTER = 20_000
 """Objects made and not yet freed before Python looks for cycles among them. With its 700 that was a sixteenth of the
 processor while small objects were fetched: a fetch makes no cycle, and what is fetched lives for seconds."""
@@ -79,6 +83,8 @@ class Daemon:
         self._had_target = spec.target is not None
         self._last_used_s = 0.0
         self._released = False
+        self._ended = False
+        """Whether the session has ended, and not by a defect."""
         self.crashed = False
         self.reported = False
         """Whether the one who waits knows that it is ready."""
@@ -107,12 +113,14 @@ class Daemon:
                 doubts=ManifestCheck(version.manifest, self.spec.version),
             )
             await stack.enter_async_context(self._mounted(operations))
+            nursery.start_soon(end_in_time, CRASH_LIMIT_S, lambda: self._ended, name="last resort")
             async with trio.open_nursery() as serving:
                 stack.callback(shortcuts.end)
                 pyfuse3.trio = shortcuts.start(serving)  # type: ignore[attr-defined]  # as its own asyncio support does
                 serving.start_soon(self._end_by_signal, shortcuts, name="signals")
                 serving.start_soon(self._become_ready, shortcuts, serving, report, locks, name="start")
                 await pyfuse3.main(max_tasks=MAX_TASKS)
+                self._ended = True
                 serving.cancel_scope.cancel()
 
     @asynccontextmanager

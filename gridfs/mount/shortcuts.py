@@ -43,7 +43,7 @@ class Shortcuts:
         """What the kernel may be given; whether it takes it is seen later (reveal.py)."""
         memory_bytes = usable_memory_bytes(cgroup_memory_limit_bytes())
         fits = version.manifest.info.total_bytes <= memory_bytes * SHARE_OF_MEMORY
-        self._pusher = Pusher(extents, version.reader, store_pages, takes_fills=fits)
+        self._pusher = Pusher(extents, version.reader, store_pages, takes_fills=fits, on_defect=version.on_defect)
         self._fast = self._fast_reads() if has_hook else None
 
     def _fast_reads(self) -> FastReads | None:

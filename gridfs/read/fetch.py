@@ -285,4 +285,7 @@ class Fetcher(Carrier):
         flight.done = True
         flight.wake()
         if flight.ready_block == flight.run.stop:
-            self._on_landed(flight)
+            try:
+                self._on_landed(flight)
+            except Exception as error:  # a defect of who is told must fail no read, and not the mount
+                self._on_defect(error, flight.obj.key)

@@ -262,3 +262,18 @@ async def test_what_comes_late_for_a_read_takes_of_the_time_for_its_rest() -> No
         # The first part is given up after 10 s, the second hangs from 14.4 s on.
         await reader.read(obj, ByteRange((PART - 1) * BLOCK, (PART + PART // 2 + 2) * BLOCK))
         assert trio.current_time() - started_s == pytest.approx(18.5, abs=0.1)
+
+
+@pytest.mark.logs_warnings
+@on_trio
+async def test_a_defect_of_who_is_told_of_parts_fails_no_read() -> None:
+    def told(*_: object) -> None:
+        raise TypeError("a defect")
+
+    settings = ReaderSettings(64 * MIB)
+    async with reading([9 * MIB], TieredCache(MemoryCache()), settings) as (layout, _, reader):
+        reader.on_part = told
+        obj = layout.objects[0]
+        for start in range(0, 9 * MIB, MIB):
+            found = await reader.read(obj, ByteRange(start, start + MIB))
+            assert bytes(found) == layout.data[obj.key][start : start + MIB]

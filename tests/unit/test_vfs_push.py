@@ -82,10 +82,14 @@ class OneObject:
         return memoryview(ramp(byte_range.size_bytes, byte_range.start))
 
 
+def unexpected(error: BaseException, subject: str) -> None:
+    raise AssertionError(subject) from error
+
+
 async def _pushed(store: Callable[[int, Buffer], bool], open_ahead: OpenAhead | None = None) -> int:
     """How many files were given of a part of 1 MiB."""
     files = OneObject()
-    pusher = Pusher(Extents(files), files, store)
+    pusher = Pusher(Extents(files), files, store, on_defect=unexpected)
     pusher.open_ahead = open_ahead
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pusher.run)
@@ -155,7 +159,7 @@ async def test_fills_are_given_after_windows_while_memory_has_them(
         found.append(inode)
         return False
 
-    pusher = Pusher(Extents(files), files, store, takes_fills=takes_fills)
+    pusher = Pusher(Extents(files), files, store, takes_fills=takes_fills, on_defect=unexpected)
     pusher.open_ahead = open_ahead if has_image else None
     assert files.on_ahead is not None
     files.on_ahead(OBJECT, FIRST_MIB, False)
@@ -179,3 +183,30 @@ def test_a_damaged_manifest_is_for_readers_to_find() -> None:
 
     assert Extents(Damaged()).pieces_in(1, ByteRange(0, MIB)) == []
     assert Extents(Damaged()).bytes_in(1, ByteRange(0, MIB)) == 0
+
+
+@on_trio
+async def test_a_defect_costs_one_part_its_push() -> None:
+    files, defects, given = OneObject(), list[str](), list[int]()
+
+    def open_ahead(inodes: list[int]) -> int:
+        if not defects:
+            raise TypeError("of a damaged manifest")
+        given.extend(inodes)
+        return len(inodes)
+
+    pusher = Pusher(
+        Extents(files), files, lambda inode, data: False, on_defect=lambda error, subject: defects.append(subject)
+    )
+    pusher.open_ahead = open_ahead
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pusher.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert files.on_ahead is not None
+        for _ in range(2):
+            files.on_ahead(OBJECT, ByteRange(0, MIB), True)
+        while pusher.parts_done < 2:
+            await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+    assert defects == [OBJECT.key]
+    assert len(given) == pusher.pushed_files == 9
