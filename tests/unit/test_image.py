@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,8 +62,19 @@ def placed(names: list[bytes], sizes: list[int], gap: int) -> tuple[list[Node], 
     return nodes, objects
 
 
+OPENED: list[Manifest] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 def image_of(path: Path, reader: Objects | None = None, options: MountOptions | None = None) -> tuple[Image, Manifest]:
     manifest = Manifest.open(path)
+    OPENED.append(manifest)
     info = manifest.info
     view = View.of(options or MountOptions(), uid=7, gid=8)
     volume = Volume.of(total_bytes=info.total_bytes, entry_count=info.entry_count)
