@@ -196,7 +196,7 @@ class TestBadInput:
 
     @pytest.mark.parametrize("name", ["", "日本", "...", "a/b", "x" * 300])
     def test_impossible_name(self, grid, folder, name):
-        grid("datastore", "create", folder, "--name", name).failed(2, name[:20], "--name")
+        grid("datastore", "create", folder, "--name", name).failed(2, name[:20], "a name has letters, digits")
 
     def test_a_source_without_a_name_in_it(self, grid, tmp_path):
         (tmp_path / "日本").mkdir()

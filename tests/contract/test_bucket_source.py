@@ -431,7 +431,7 @@ async def test_archived_objects_are_reported(tmp_path: Path, private_dirs: Paths
         request = place.request("s3://bucket/d/")
         seen = await preview(request, StoreSettings(place.store.url), place.paths, Silent())
         assert (seen.files, [(p.reason, p.count) for p in seen.problems]) == (0, [("archived", 3)])
-        with pytest.raises(GridfsError, match="3 entries"):
+        with pytest.raises(GridfsError, match="3 archived"):
             await place.create("s3://bucket/d/")
 
 
