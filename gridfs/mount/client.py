@@ -1,7 +1,7 @@
 """Mounting, unmounting and looking, as the commands ask for it. Everything here is synchronous and starts no threads.
 
-mount     clean what crashes left -> what is at the path? -> under the key's lock, and one that keeps the path from
-          being removed: what is there now, and is there a daemon to share?
+mount     clean what crashes left -> what is at the path? -> under the path's lock, the key's, and one that keeps the
+          path from being removed: what is there now, and is there a daemon to share?
           yes: show its file system at the path too (who may not mount starts another on the same cache)
           no:  start one
 unmount   take the path away; when it was the last one, the daemon takes its hidden mount away and ends
@@ -99,7 +99,7 @@ def mount(request: MountRequest, paths: Paths) -> Path:
     key = key_of(request.store, version, request.options, owner())
     leftovers = leftovers_of(paths.runtime)
     attaching = leftovers.attaching([str(wanted)])
-    with registry.starting(key) as lock:
+    with registry.taking(wanted) as taken, registry.starting(key) as lock:
         if _is_there(registry, wanted, request):  # since a moment: by a starter that was waited for, or its daemon
             return wanted
         with attaching, prepared(request.path, version.name) as target:
@@ -110,7 +110,7 @@ def mount(request: MountRequest, paths: Paths) -> Path:
                 return target.path
             store, cached, options = request.store, request.cache, request.options
             spec = new_spec(registry, key, store, version, paths, cached, options, target=target, linger_s=None)
-            locks = [lock, *attaching.descriptors]
+            locks = [taken, lock, *attaching.descriptors]
             if request.foreground:
                 launch.become(spec, locks)
             start(registry, spec, locks)

@@ -1,6 +1,7 @@
 """Which daemons of this user there are on this node. Survives a crash of any part.
 
     <runtime>/mounts/<key>.lock          held while a daemon of that key is started or cleaned: two starters get one
+    <runtime>/mounts/at-<path>.lock      held while a path is looked at and mounted on: of two versions it gets one
     <runtime>/mounts/<key>.<n>/          one daemon, n = 0, 1, ...
         alive                            flock'ed by the daemon for as long as it lives; the kernel lets go for it
         record.json                      what it is (spec.MountRecord), written once it is ready
@@ -25,7 +26,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,6 +95,13 @@ class Registry:
         ensure_private(self._directory)
         with _locked(self._directory / f"{key}.lock") as descriptor:
             yield descriptor
+
+    def taking(self, path: Path) -> AbstractContextManager[int]:
+        """As `starting`, for the *path* that is to be mounted on: daemons of different keys may be wanted there.
+
+        To be taken before the lock of a key, so that nobody waits for a path and keeps a key from others meanwhile.
+        """
+        return self.starting(f"at-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}")
 
     def new_mount_id(self, key: str) -> str:
         """A free number of *key*, its directory made. To be called under `starting`."""

@@ -138,8 +138,25 @@ def bind(visible: Place, target: Place) -> None:
 def hide(target: Place, *, lazy: bool) -> None:
     """Takes the topmost mount at *target* away. Raises OSError: EBUSY while someone holds it, unless *lazy*.
 
-    With *lazy* it is gone from the tree at once, and whoever holds something of it keeps that.
+    With *lazy* it is gone from the tree at once, and whoever holds something of it keeps that. One that somebody else
+    takes away at the same time is gone too.
     """
+    try:
+        _unmount(target, lazy=lazy)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT) or _is_mounted_on(target):
+            raise
+
+
+def _is_mounted_on(target: Place) -> bool:
+    from pathlib import Path  # no run needs it
+
+    from gridfs.mount.mounts import current, top_at
+
+    return top_at(Path(target), current()) is not None
+
+
+def _unmount(target: Place, *, lazy: bool) -> None:
     if syscalls.may_mount():
         syscalls.umount(target, UmountFlag.DETACH if lazy else 0)
         return

@@ -23,7 +23,7 @@ import pytest
 from gridfs.config import MountOptions
 from gridfs.errors import Busy, GridfsError, Unsupported
 from gridfs.model import Version
-from gridfs.mount import client, control, launch, mountpoint, veil
+from gridfs.mount import client, control, launch, mountpoint, syscalls, veil
 from gridfs.mount.attach import ensure_daemon, find_daemon
 from gridfs.mount.mounts import current, top_at
 from gridfs.mount.registry import Registry
@@ -132,6 +132,49 @@ def test_two_starters_at_once_get_one_daemon(staged: Stage, version: Version, tm
     staged.record()
 
 
+def test_of_two_versions_that_are_mounted_at_one_path_at_once_one_is_refused(
+    staged: Stage, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both were mounted, one above the other, and whoever wanted the lower one read the other's bytes."""
+    second = staged.create(tmp_path / "source", "life").version
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    refused: list[str] = []
+    are_two_starting = threading.Event()
+
+    def mount_second() -> None:
+        try:
+            client.mount(staged.request(second, mount), staged.paths)
+        except Busy as error:
+            refused.append(str(error))
+
+    other = threading.Thread(target=mount_second)
+    really_start = client.start
+
+    def start(*arguments: Any) -> None:
+        if other.ident is not None:
+            are_two_starting.set()
+        else:
+            other.start()
+            while not are_two_starting.is_set() and not is_waiting_for_a_lock():
+                are_two_starting.wait(0.01)
+        really_start(*arguments)
+
+    monkeypatch.setattr(client, "start", start)
+    client.mount(staged.request(version, mount), staged.paths)
+    other.join()
+    staged.mounted += [mount] * (2 - len(refused))
+    (reason,) = refused
+    assert "already holds life@1" in reason
+    assert staged.record().version == 1
+
+
+def is_waiting_for_a_lock() -> bool:
+    """Whether a thread of this process waits for a file's lock (proc_locks(5))."""
+    waiting = (line.split() for line in Path("/proc/locks").read_text().splitlines() if "-> FLOCK" in line)
+    return str(os.getpid()) in (field for line in waiting for field in line)
+
+
 def test_busy_names_the_processes_and_lazy_lets_them_go_on(staged: Stage, version: Version, tmp_path: Path) -> None:
     mount = staged.mount(version, tmp_path / "mount")
     pid = staged.record().pid
@@ -143,6 +186,25 @@ def test_busy_names_the_processes_and_lazy_lets_them_go_on(staged: Stage, versio
         assert list(mount.iterdir()) == []
         assert reader.communicate("\n")[0] == "300000\n"
     wait_for_end(pid)
+
+
+def test_of_two_unmounts_at_once_neither_fails(
+    staged: Stage, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later one was told "Invalid argument; unmount as the user who mounted it"."""
+    mount = staged.mount(version, tmp_path / "mount")
+    pid = staged.record().pid
+    really_unmount = syscalls.umount
+
+    def umount(target: Path, flags: int = 0) -> None:
+        if target == mount:
+            really_unmount(target, flags)
+        really_unmount(target, flags)
+
+    monkeypatch.setattr(syscalls, "umount", umount)
+    staged.unmount(mount)
+    wait_for_end(pid)
+    assert list(mount.iterdir()) == []
 
 
 def test_killed_daemon_leaves_enotconn_and_the_next_mount_recovers(
