@@ -6,6 +6,7 @@ the same user and group, and sees its mount from where they are.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,7 +117,8 @@ def start(registry: Registry, spec: MountSpec, locks: Sequence[int]) -> MountRec
 def share(registry: Registry, record: MountRecord, target: Path, options: MountOptions) -> bool:
     """Shows a living daemon's file system at *target* too, for good. For one who may mount.
 
-    False when the daemon is about to leave, or has just been killed. Raises StoreUnavailable when it does not answer.
+    False when the daemon is about to leave, or has just ended or been killed. Raises StoreUnavailable when it does not
+    answer.
     """
     directory = registry.directory_of(record.mount_id)
     try:
@@ -137,5 +139,7 @@ def share(registry: Registry, record: MountRecord, target: Path, options: MountO
             source = veil.source_of(record.label)
             veil.show(record.fuse_path, directory / EMPTY, target, source, veil=veil.refusal(options) is None)
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTCONN):  # ended, or unmounted at the path that was to be shown
+            return False
         raise Unsupported(f"{target} can't be mounted on: {error.strerror}") from error
     return True

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import stat
 
-from gridfs.errors import InvalidInput, Unsupported
+from gridfs.errors import Busy, InvalidInput, Unsupported
 from gridfs.mount import syscalls
 from gridfs.mount.syscalls import MountFlag, UmountFlag, may_mount
 from gridfs.mount.veil import show, source_of
@@ -125,6 +125,11 @@ def _attach(placement: Placement, empty: str, *, veil: bool) -> None:
         wanted = veil and not placement.is_image
         show(placement.source, empty, placement.path, source_of(placement.label), veil=wanted)
     except OSError as error:
+        if not os.path.ismount(placement.source):
+            raise Busy(
+                f"{placement.label} was unmounted while the run began",
+                remedy="start it again, when nobody unmounts it",
+            ) from error
         raise InvalidInput(
             f"{placement.label} can't be mounted at {placement.path}: {error.strerror}",
             remedy="choose another directory by --datastore_mount_dir",

@@ -54,7 +54,8 @@ def refusal(options: MountOptions) -> str | None:
 def show(fuse_path: Place, empty: Place, target: Place, source: str, *, veil: bool) -> str:
     """Mounts what is at *fuse_path* at *target* too, in the way that is allowed; OVERLAY, or why there is no veil.
 
-    Asks the file system for attributes: the daemon that serves it calls this from a worker thread. Raises OSError.
+    Asks the file system for attributes: the daemon that serves it calls this from a worker thread. Raises OSError:
+    ENOTCONN when it was unmounted meanwhile.
     """
     reason = "off"
     if veil:
@@ -73,6 +74,7 @@ def show(fuse_path: Place, empty: Place, target: Place, source: str, *, veil: bo
             except OSError as error:
                 reason = f"off: overlayfs is refused ({error.strerror})"
             else:
+                _check_shown(fuse_path, target)
                 return OVERLAY
     bind(fuse_path, target)
     return reason
@@ -131,8 +133,18 @@ def _mount_named(directory: Place, name: str, tree: Place, flags: int, options: 
 
 
 def bind(visible: Place, target: Place) -> None:
-    """Shows at *target* what is mounted at *visible*. Raises OSError."""
+    """Shows at *target* what is mounted at *visible*. Raises OSError: ENOTCONN when it was unmounted meanwhile."""
     syscalls.mount(visible, target, None, MountFlag.BIND)
+    _check_shown(visible, target)
+
+
+def _check_shown(visible: Place, target: Place) -> None:
+    """Takes *target* away again if nothing is mounted at *visible* any more: what it shows then is the empty directory
+    that the mount was on, and would be taken for a datastore without files.
+    """
+    if not os.path.ismount(visible):
+        detach(target)
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN), os.fspath(visible))
 
 
 def hide(target: Place, *, lazy: bool) -> None:

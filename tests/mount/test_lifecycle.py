@@ -188,6 +188,34 @@ def test_busy_names_the_processes_and_lazy_lets_them_go_on(staged: Stage, versio
     wait_for_end(pid)
 
 
+@pytest.mark.parametrize("is_first_path", [True, False])
+def test_what_is_unmounted_while_it_is_shown_at_a_second_path_is_never_an_empty_directory_there(
+    staged: Stage, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_first_path: bool
+) -> None:
+    """The directory below the mount was bound, and `grid mount` had succeeded."""
+    first = staged.mount(version, tmp_path / "first")
+    record = staged.record()
+    assert record.tree_path is not None
+    if not is_first_path:
+        veil.hide(first, lazy=False)
+    really_mount = syscalls.mount
+
+    def mount(source: Path, *arguments: Any) -> None:
+        if source in (first, record.tree_path):
+            monkeypatch.setattr(syscalls, "mount", really_mount)
+            veil.hide(source, lazy=False)
+        really_mount(source, *arguments)
+
+    monkeypatch.setattr(syscalls, "mount", mount)
+    second = staged.mount(version, tmp_path / "second")
+    assert syscalls.mount is really_mount
+    assert (second / "file").read_bytes() == ramp(300_000)
+    staged.unmount(second)
+    assert list(second.iterdir()) == []
+    os.kill(record.pid, signal.SIGTERM)
+    wait_for_end(record.pid)
+
+
 def test_of_two_unmounts_at_once_neither_fails(
     staged: Stage, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

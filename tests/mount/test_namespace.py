@@ -14,6 +14,10 @@ from uuid import uuid4
 import pytest
 
 from gridfs.config import Paths
+from gridfs.errors import Busy
+from gridfs.mount import namespace
+from gridfs.mount.mounts import current, top_at
+from gridfs.mount.view import Placement
 from tests.support.user import OrdinaryUser
 
 ENTER = ["-m", "tests.support.enter"]
@@ -56,6 +60,17 @@ def test_a_run_sees_its_datastore_and_the_host_does_not(private_dirs: Paths, sou
     )
     assert done.stdout == "content\n"
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_image", [True, False])
+def test_what_is_unmounted_while_a_run_begins_is_no_empty_directory_in_it(tmp_path: Path, is_image: bool) -> None:
+    """The job ran to its end without a file, and with exit code 0."""
+    unmounted, empty, place = (tmp_path / name for name in ("unmounted", "empty", "place"))
+    for directory in unmounted, empty, place:
+        directory.mkdir()
+    with pytest.raises(Busy, match="data@1 was unmounted while the run began; start it again"):
+        namespace._attach(Placement("data@1", str(place), str(unmounted), is_image), str(empty), veil=True)
+    assert top_at(place, current()) is None
 
 
 def test_two_runs_see_different_sources_at_one_path(private_dirs: Paths, tmp_path: Path) -> None:
