@@ -220,8 +220,9 @@ def _end(registry: Registry, record: MountRecord, timeout_s: float) -> None:
     """Lets the daemon go and waits for its end, if nobody else holds its file system."""
     deadline = time.monotonic() + timeout_s
     try:
-        if may_mount() and record.fuse_path != record.target:
-            control.ask(registry.directory_of(record.mount_id), "release")
+        is_hidden = may_mount() and record.fuse_path != record.target
+        if is_hidden and not control.ask(registry.directory_of(record.mount_id), "release")["released"]:
+            return  # somebody has just mounted it at another path
     except StoreUnavailable:
         pass  # it ends faster than it answers; or it is silent, which has taken the time, and `grid status` shows it
     registry.wait_for_end(record.mount_id, deadline - time.monotonic())

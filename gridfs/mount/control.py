@@ -3,7 +3,8 @@
     {"do": "status"}     what it has done and what went wrong
     {"do": "keep"}       end no more by yourself: `grid mount` has made a daemon of a run its own
     {"do": "use"}        a run has come: count the linger anew
-    {"do": "release"}    take your own mount out of the tree, and end when the kernel says that nobody holds it
+    {"do": "release"}    unless a path shows it: take your own mount out of the tree, and end when the kernel says that
+                         nobody holds it
     {"do": "resolve", "spec": "NAME[@V]", "store": {...}}
                          the commit record, if that is the daemon's own store: a run that asks a daemon needs no client
                          of the store itself, whose import would cost more than all else that it does

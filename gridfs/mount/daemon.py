@@ -206,7 +206,7 @@ class Daemon:
             self._linger_s, self._had_target = None, True
         elif word == "use":
             self._touch()
-        elif word == "release":
+        elif word == "release" and not await trio.to_thread.run_sync(self._is_shown):
             await self._release()
         return self._status()
 
@@ -270,6 +270,10 @@ class Daemon:
         if not self._released:
             self._released = True
             await trio.to_thread.run_sync(self._detach)
+
+    def _is_shown(self) -> bool:
+        """Whether a path shows it: since whoever asks for the release saw none, somebody may have mounted it anew."""
+        return self.record is not None and bool(self.record.uses_in(current()))
 
     def _is_in_tree(self) -> bool:
         """Whether the file system is still where it was mounted first: so long the kernel keeps the session."""

@@ -216,6 +216,28 @@ def test_what_is_unmounted_while_it_is_shown_at_a_second_path_is_never_an_empty_
     wait_for_end(record.pid)
 
 
+def test_an_unmount_of_the_last_path_leaves_one_that_is_mounted_at_that_moment(
+    staged: Stage, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second mount had succeeded, and was taken away again."""
+    first, second = staged.mount(version, tmp_path / "first"), tmp_path / "second"
+    pid = staged.record().pid
+    really_ask = control.ask
+
+    def ask(directory: Path, word: str) -> dict[str, Any]:
+        if word == "release":
+            monkeypatch.setattr(control, "ask", really_ask)
+            staged.mount(version, second)
+        return really_ask(directory, word)
+
+    monkeypatch.setattr(control, "ask", ask)
+    staged.unmount(first)
+    assert (second / "file").read_bytes() == ramp(300_000)
+    assert staged.record().pid == pid
+    staged.unmount(second)
+    wait_for_end(pid)
+
+
 def test_of_two_unmounts_at_once_neither_fails(
     staged: Stage, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
