@@ -80,12 +80,30 @@ def expanded(path: str) -> str:
 
 
 def runtime_directory(environ: Mapping[str, str]) -> str:
-    """Where this user's mounts are registered on this node (config.Paths.runtime)."""
+    """Where this user's mounts are registered on this node (config.Paths.runtime).
+
+    The variable counts as unset where it names what this user can't have: a job of a scheduler has that of the login on
+    another node, where it is, and `su` leaves that of the user before.
+    """
     base = environ.get("XDG_RUNTIME_DIR", "")
-    if os.path.isabs(base):  # the XDG specification ignores relative ones
+    if os.path.isabs(base) and _is_or_may_be_mine(base):  # the XDG specification ignores relative ones
         return os.path.join(base, "gridfs")
     user = os.geteuid()
     return "/run/gridfs" if user == 0 else f"/tmp/gridfs-{user}"  # noqa: S108 - ensure_private refuses another's
+
+
+def _is_or_may_be_mine(directory: str) -> bool:
+    """Whether *directory* belongs to this user, or is not there and may be made."""
+    place = directory = os.path.normpath(directory)
+    while True:
+        try:
+            status = os.stat(place)
+        except FileNotFoundError:
+            place = os.path.dirname(place)
+        except OSError:
+            return False
+        else:
+            return status.st_uid == os.geteuid() if place == directory else os.access(place, os.W_OK | os.X_OK)
 
 
 def config_path(environ: Mapping[str, str]) -> str:

@@ -137,6 +137,21 @@ def test_the_same_places(environ: dict[str, str]) -> None:
     assert (str(paths.config_file), str(paths.runtime)) == (config_path(environ), runtime_directory(environ))
 
 
+def test_a_runtime_directory_that_can_not_be_this_users_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for mine in (tmp_path, tmp_path / "not" / "there"):
+        assert runtime_directory({"XDG_RUNTIME_DIR": str(mine)}) == f"{mine}/gridfs"
+    user = os.geteuid()
+    usual = "/run/gridfs" if user == 0 else f"/tmp/gridfs-{user}"
+    assert runtime_directory({"XDG_RUNTIME_DIR": str(tmp_path / "file" / "in_the_way")}) == usual
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    assert runtime_directory({"XDG_RUNTIME_DIR": str(tmp_path)}) == f"/tmp/gridfs-{user + 1}"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert runtime_directory({"XDG_RUNTIME_DIR": str(tmp_path / "not" / "there")}) == f"/tmp/gridfs-{user + 1}"
+
+
 @pytest.mark.parametrize(
     ("variables", "config", "selected"),
     [
