@@ -74,8 +74,13 @@ def select_store(flags: StoreFlags, environment: Environment, file: ConfigFile, 
     elif file.default:
         selected = _by_name(file.default, f"'default' of {file.path}", file)
     else:
-        selected = SelectedStore(StoreSettings(_file_url(paths.data / "store")), None)
+        selected = SelectedStore(default_store(paths), None)
     return replace(selected, settings=_reached_by(selected.settings, flags, environment))
+
+
+def default_store(paths: Paths) -> StoreSettings:
+    """The store that is meant where nothing names one."""
+    return StoreSettings(_file_url(paths.data / "store"))
 
 
 def _by_address_or_name(text: str, origin: str, file: ConfigFile) -> SelectedStore:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from gridfs.errors import GridfsError, InvalidInput, SourceProblem
 from gridfs.manifest.reader import Manifest
 from gridfs.manifest.schema import ManifestInfo, ManifestSettings
 from gridfs.model import Mode, Version
+from gridfs.selection import default_store
 from gridfs.store.base import ObjectStore
 
 _REPORT_INTERVAL_S = 0.1
@@ -88,6 +89,9 @@ async def create_datastore(
     Raises NotFound, InvalidInput, AccessDenied or SourceProblem for the source, Unsupported for a disk of this node
     that is full or fails, and what the store raises.
     """
+    if store.url == default_store(paths).url:
+        with suppress(OSError):  # the store says it, when it is written to
+            os.makedirs(paths.data, 0o700, exist_ok=True)  # what is in it was perhaps for its owner's eyes alone
     with trio.CancelScope() as whole, disk_failures_named(paths.state):
         where = replace(store_settings or StoreSettings(store.url), url=store.url)
         async with opened_source(request, where, paths) as (source, notes):

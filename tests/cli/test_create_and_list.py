@@ -30,6 +30,16 @@ def test_versions_count_up_and_the_list_shows_them(grid, folder):
     ]
 
 
+def test_the_default_store_is_the_users_alone(grid, folder, private_dirs):
+    grid("datastore", "create", folder, "--name", "pets").succeeded()
+    assert private_dirs.data.stat().st_mode & 0o777 == 0o700
+    private_dirs.data.chmod(0o755)  # let others read it: that stays
+    grid("datastore", "create", folder, "--name", "pets").succeeded()
+    assert private_dirs.data.stat().st_mode & 0o777 == 0o755
+    grid("--store", folder.parent / "shared", "datastore", "create", folder).succeeded()
+    assert (folder.parent / "shared").stat().st_mode & 0o077
+
+
 def test_the_list_as_json(grid, folder):
     made = grid("datastore", "create", folder, "--name", "pets", "-o", "json").json
     (listed,) = grid("datastore", "-o", "json").json
