@@ -22,7 +22,15 @@ from gridfs.catalog_keys import ROOT, manifest_key, version_key, version_of_key,
 from gridfs.catalog_manifest import fetch_manifest, store_manifest
 from gridfs.catalog_parallel import in_parallel
 from gridfs.catalog_record import damaged, format_record, parse_record
-from gridfs.errors import FormatError, NotFound, ObjectExists, ObjectMissing, StoreUnavailable
+from gridfs.errors import (
+    AccessDenied,
+    CredentialsRefused,
+    FormatError,
+    NotFound,
+    ObjectExists,
+    ObjectMissing,
+    StoreUnavailable,
+)
 from gridfs.manifest.transport import Packed
 from gridfs.model import Version, VersionSpec
 from gridfs.store.base import ObjectStore
@@ -56,19 +64,28 @@ class Catalog:
             raise error
         return versions
 
-    async def readable_versions(self, name: str) -> tuple[list[Version], dict[int, FormatError]]:
-        """As `versions`, of the records that this gridfs can read; and why it can't read the others, by number."""
-        unreadable: dict[int, FormatError] = {}
+    async def readable_versions(self, name: str) -> tuple[list[Version], dict[int, FormatError | AccessDenied]]:
+        """As `versions`, of the records that this gridfs and this user can read; and why not the others, by number.
+
+        Raises AccessDenied when all that there are are closed to this user.
+        """
+        unreadable: dict[int, FormatError | AccessDenied] = {}
 
         async def read(number: int) -> Version | None:
             try:
                 return await self._read(name, number)
-            except FormatError as error:
+            except CredentialsRefused:
+                raise
+            except (FormatError, AccessDenied) as error:
                 unreadable[number] = error
                 return None
 
         found = await in_parallel(read, await self.numbers(name))
-        return [version for version in found if version is not None], dict(sorted(unreadable.items()))
+        versions = [version for version in found if version is not None]
+        denied = [error for _, error in sorted(unreadable.items()) if isinstance(error, AccessDenied)]
+        if denied and len(denied) == len(found):
+            raise denied[0]
+        return versions, dict(sorted(unreadable.items()))
 
     async def latest(self, name: str) -> Version:
         """The highest version of *name* that is not deleted. Raises NotFound."""

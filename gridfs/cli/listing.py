@@ -8,7 +8,7 @@ import click
 
 from gridfs.cli.invocation import LOOK_UP_PATIENCE_S, Invocation
 from gridfs.cli.output import Column, print_json, print_table, raise_all, say, shown_size, shown_time
-from gridfs.errors import FormatError
+from gridfs.errors import AccessDenied, CredentialsRefused, GridfsError
 from gridfs.model import Version
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def list_(invocation: Invocation, show_incomplete: bool) -> None:
 def print_datastores(invocation: Invocation) -> None:
     """Prints the list of the selected store."""
 
-    async def all_versions() -> tuple[list[Version], list[FormatError]]:
+    async def all_versions() -> tuple[list[Version], list[GridfsError]]:
         async with invocation.open_catalog(patience_s=LOOK_UP_PATIENCE_S) as catalog:
             return await _available_versions(catalog)
 
@@ -91,16 +91,25 @@ def version_as_json(version: Version, cluster: str | None) -> dict[str, str | in
     }
 
 
-async def _available_versions(catalog: Catalog) -> tuple[list[Version], list[FormatError]]:
-    """All versions that are not deleted, and what is wrong with the records that can't be read.
+async def _available_versions(catalog: Catalog) -> tuple[list[Version], list[GridfsError]]:
+    """All versions that are not deleted, and what is wrong with the datastores and records that can't be read.
 
     Datastores are asked for side by side: a store may be 50 ms away.
     """
     from gridfs.catalog_parallel import in_parallel
 
-    found = await in_parallel(catalog.readable_versions, await catalog.names())
+    async def read(name: str) -> tuple[list[Version], list[GridfsError]]:
+        try:
+            versions, unreadable = await catalog.readable_versions(name)
+        except CredentialsRefused:
+            raise
+        except AccessDenied as error:  # somebody keeps it for themselves
+            return [], [error]
+        return versions, list(unreadable.values())
+
+    found = await in_parallel(read, await catalog.names())
     versions = [version for versions, _ in found for version in versions if version.deleted_at is None]
-    return versions, [error for _, unreadable in found for error in unreadable.values()]
+    return versions, [error for _, errors in found for error in errors]
 
 
 def print_incomplete(invocation: Invocation) -> None:

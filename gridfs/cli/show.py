@@ -28,7 +28,7 @@ from gridfs.cli.output import (
     shown_time,
 )
 from gridfs.cli.parameters import SPEC
-from gridfs.errors import FormatError, InvalidInput, NotFound
+from gridfs.errors import GridfsError, InvalidInput, NotFound
 from gridfs.model import Entry, Kind, Problem, Version, VersionSpec
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def versions(invocation: Invocation, name: str) -> None:
 
     wanted = normalise_name(name)
 
-    async def work() -> tuple[list[Version], list[FormatError]]:
+    async def work() -> tuple[list[Version], list[GridfsError]]:
         async with invocation.open_catalog() as catalog:
             found, unreadable = await catalog.readable_versions(wanted)
             if not found and not unreadable:
