@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,7 +28,7 @@ from gridfs.mount.handed_in import descriptor_of
 from gridfs.mount.holders import described, holders
 from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mountpoint import Target, absolute, default_target, is_disconnected, is_ours, prepared, refuse_other
-from gridfs.mount.mounts import current, top_at
+from gridfs.mount.mounts import Mounted, current, top_at
 from gridfs.mount.registry import Registry, is_seen, key_of
 from gridfs.mount.requirements import check_allow_other, check_machine
 from gridfs.mount.spec import MountRecord, from_json_value
@@ -113,7 +114,12 @@ def mount(request: MountRequest, paths: Paths) -> Path:
             locks = [taken, lock, *attaching.descriptors]
             if request.foreground:
                 launch.become(spec, locks)
-            start(registry, spec, locks)
+            try:
+                start(registry, spec, locks)
+            except BaseException:
+                with suppress(GridfsError):
+                    _top_without_remains(target.path)  # it may have died, or not have had a descriptor to unmount by
+                raise
     return target.path
 
 
@@ -131,12 +137,7 @@ def _serve_handed_in(request: MountRequest, paths: Paths, descriptor: int) -> No
 
 def _is_there(registry: Registry, path: Path, request: MountRequest) -> bool:
     """Whether *path* shows what is asked for. Takes a dead daemon's remains away; raises Busy for another version."""
-    mounts = current()
-    mounted = top_at(path, mounts)
-    while mounted is not None and is_ours(mounted) and is_disconnected(mounted, mounts):
-        _hide(path, lazy=True)
-        mounts = current()
-        mounted = top_at(path, mounts)
+    mounted = _top_without_remains(path)
     if mounted is None or not is_ours(mounted):
         return False
     wanted = f"{request.version.name}@{request.version.version}"
@@ -145,6 +146,16 @@ def _is_there(registry: Registry, path: Path, request: MountRequest) -> bool:
     holds = f"{wanted} of another user" if record is None else f"{wanted} of {record.store_url}"
     refuse_other(path, holds, f"{wanted} of {request.store.url}")
     return True
+
+
+def _top_without_remains(path: Path) -> Mounted | None:
+    """What is mounted at *path* after the remains of dead daemons were taken away from there."""
+    while True:
+        mounts = current()
+        mounted = top_at(path, mounts)
+        if mounted is None or not is_ours(mounted) or not is_disconnected(mounted, mounts):
+            return mounted
+        _hide(path, lazy=True)
 
 
 def unmount(what: str, paths: Paths, *, lazy: bool = False) -> list[Path]:

@@ -65,6 +65,8 @@ GARBAGE_AFTER = 20_000
 """Objects made and not yet freed before Python looks for cycles among them. With its 700 that was a sixteenth of the
 processor while small objects were fetched: a fetch makes no cycle, and what is fetched lives for seconds."""
 
+UNPRIVILEGED = "fusermount3: mount failed: Operation not permitted"
+
 LOOK_EVERY_S = 5.0
 """How often the mount table is read to see whether the target is still mounted (30 us)."""
 
@@ -133,10 +135,14 @@ class Daemon:
             try:
                 pyfuse3.init(operations, str(self._fuse_path), options)
             except RuntimeError as error:
-                raise Unsupported(
-                    f"{self._fuse_path} can't be mounted: {said() or error}",
-                    remedy="see fuse.conf(5) and mount.fuse3(8)",
-                ) from error
+                reason = said() or str(error)
+                remedy = "see fuse.conf(5) and mount.fuse3(8)"
+                if UNPRIVILEGED in reason:
+                    remedy = (
+                        "it lacks its setuid bit, or has no use of it in a container or sandbox: mount outside of that,"
+                        " or do without a mount by `grid datastore download`"
+                    )
+                raise Unsupported(f"{self._fuse_path} can't be mounted: {reason}", remedy=remedy) from error
         try:
             yield
         except BaseException:

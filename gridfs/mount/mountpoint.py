@@ -35,7 +35,7 @@ class Target:
 def absolute(path: Path) -> Path:
     """*path* as mountinfo will name it. Its last component is not followed: that may be a dead mount."""
     path = Path(os.path.abspath(path))
-    if path.is_symlink():
+    if os.path.islink(path):  # Path.is_symlink raises what a dead mount answers, and what somebody else's does
         path = Path(os.path.realpath(path))
     return Path(os.path.realpath(path.parent)) / path.name
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,7 +12,7 @@ def native_errors() -> Iterator[Callable[[], str]]:
     """Catches descriptor 2 of this process meanwhile; the function given says what has come, as one line."""
     saved = os.dup(2)
     try:
-        with tempfile.TemporaryFile() as caught:
+        with open(os.memfd_create("stderr"), "w+b") as caught:  # a container may have no place for temporary files
 
             def said() -> str:
                 caught.seek(0)

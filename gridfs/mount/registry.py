@@ -31,6 +31,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gridfs.config import MountOptions, StoreSettings, ensure_private
+from gridfs.errors import AccessDenied
 from gridfs.locks import is_held, trying
 from gridfs.model import Version
 from gridfs.mount.fields import CONTROL
@@ -119,11 +120,15 @@ class Registry:
             return directory.name
 
     def mount_ids(self) -> list[str]:
-        """All directories, of the living and the dead."""
+        """All directories, of the living and the dead. Raises AccessDenied when somebody else has taken their place."""
         try:
             return sorted(entry.name for entry in os.scandir(self._directory) if entry.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return []
+        except PermissionError as error:
+            raise AccessDenied(
+                f"{self._directory} can't be read: {error.strerror}", remedy="choose another place by XDG_RUNTIME_DIR"
+            ) from error
 
     def is_alive(self, mount_id: str) -> bool:
         """Whether its daemon runs: the kernel frees the lock of a process that ends in whatever way."""

@@ -13,6 +13,7 @@ no listing shows.
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -64,6 +65,13 @@ class DirectoryStore:
     @property
     def url(self) -> str:
         return "file://" + quote(os.fsencode(self.root), safe="/")
+
+    def check(self) -> None:
+        """Raises InvalidInput if the root is there and no directory, and what its file system says if it is not to be
+        looked at: a directory above it may be closed, a server of it away."""
+        with map_os_error(self.url), suppress(FileNotFoundError, NotADirectoryError):
+            if not stat.S_ISDIR(os.stat(self.root).st_mode):
+                raise InvalidInput(f"the store {self.root} is no directory", remedy="name a directory")
 
     async def prepare(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -64,7 +64,9 @@ async def _open_raw(settings: StoreSettings, aws: AwsEnvironment) -> ObjectStore
     if scheme in ("", "file"):
         from gridfs.store.directory import DirectoryStore
 
-        return DirectoryStore(_checked(directory_of(settings.url)))
+        store = DirectoryStore(directory_of(settings.url))
+        store.check()
+        return store
     if scheme == "s3":
         from gridfs.store.objects import BucketStore
         from gridfs.store.passthrough import PassthroughStore
@@ -74,13 +76,6 @@ async def _open_raw(settings: StoreSettings, aws: AwsEnvironment) -> ObjectStore
         address = await bucket_address(url.bucket, settings, aws)
         return BucketStore(address, f"{prefix}/") if prefix else PassthroughStore(BucketStore(address))
     raise Unsupported(f"{settings.url}: stores of scheme {scheme}:// are not supported", remedy="use file:// or s3://")
-
-
-def _checked(directory: Path) -> Path:
-    """*directory*, which need not exist yet, but may be nothing else."""
-    if directory.exists() and not directory.is_dir():
-        raise InvalidInput(f"the store {directory} is no directory", remedy="name a directory")
-    return directory
 
 
 def scheme_of(url: str) -> str:

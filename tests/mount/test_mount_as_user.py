@@ -50,8 +50,8 @@ def user(an_ordinary_user: OrdinaryUser) -> Iterator[OrdinaryUser]:
         wait_for_end(pid)
 
 
-def grid(user: OrdinaryUser, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return user.run([user.python, "-m", "gridfs", *arguments], environment={"PYTHONPATH": REPOSITORY})
+def grid(user: OrdinaryUser, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return user.run([user.python, "-m", "gridfs", *arguments], environment={"PYTHONPATH": REPOSITORY, **variables})
 
 
 def succeeded(done: subprocess.CompletedProcess[str]) -> str:
@@ -110,6 +110,71 @@ def test_allow_other_that_is_not_permitted(user: OrdinaryUser) -> None:
 
 def test_mountpoint_of_someone_else(user: OrdinaryUser) -> None:
     failed(grid(user, "mount", "data", "/srv"), 5, "/srv is not yours")
+
+
+def test_places_behind_a_closed_directory(user: OrdinaryUser) -> None:
+    closed = user.home / "closed"
+    closed.mkdir()
+    os.chown(closed, user.uid, user.gid)
+    closed.chmod(0)
+    failed(grid(user, "mount", "data", closed / "x"), 5, f"{closed}/x can't be read: Permission denied")
+    failed(grid(user, "unmount", closed / "x"), 3, f"nothing is mounted at {closed}/x")
+    for command in (["datastore"], ["mount", "data", user.home / "first"], ["run", "--datastore_name", "data", "true"]):
+        failed(grid(user, "--store", closed / "store", *command), 5, f"{closed}/store: Permission denied")
+    assert "Nothing is mounted" in grid(user, "status", XDG_RUNTIME_DIR=str(closed / "run")).stderr
+
+
+def test_mount_of_somebody_else(user: OrdinaryUser) -> None:
+    mount = user.home / "first"
+    succeeded(grid(user, "mount", "data", mount))
+    become = user.prefix.index("setpriv")
+    as_root = OrdinaryUser("root", 0, 0, user.home, user.python, user.prefix[:become], user.variables)
+    environment = {"PYTHONPATH": REPOSITORY, "HOME": "/nonexistent", "XDG_RUNTIME_DIR": str(user.home / "root")}
+    (record,) = records(user)
+    done = as_root.run([user.python, "-m", "gridfs", "unmount", mount], environment=environment)
+    assert (done.returncode, done.stderr) == (0, f"Unmounted {mount}\n")
+    wait_for_end(record["pid"])
+
+
+def test_a_start_that_runs_out_of_descriptors_leaves_nothing(user: OrdinaryUser) -> None:
+    """At each place of the start in turn; at some it can't even run fusermount3 to unmount what it has mounted."""
+    mount = user.home / "first"
+    failures = 0
+    for limit in range(16, 26):
+        command = ["prlimit", f"--nofile={limit}", user.python, "-m", "gridfs", "mount", "data", mount]
+        done = user.run(command, environment={"PYTHONPATH": REPOSITORY})
+        if done.returncode == 0:
+            succeeded(grid(user, "unmount", mount))
+            continue
+        failures += 1
+        assert "Too many open files" in done.stderr, done.stderr
+        assert succeeded(user.run(["ls", mount])) == ""
+    assert failures
+
+
+def test_without_what_gives_fusermount_its_privileges(user: OrdinaryUser) -> None:
+    command = ["setpriv", "--no-new-privs", user.python, "-m", "gridfs", "mount", "data", user.home / "first"]
+    failed(user.run(command, environment={"PYTHONPATH": REPOSITORY}), 10, "setuid bit", "grid datastore download")
+
+
+def test_what_others_keep_for_themselves_does_not_hide_the_rest(user: OrdinaryUser) -> None:
+    succeeded(grid(user, "datastore", "create", user.home / "source", "--name", "data"))
+    succeeded(grid(user, "datastore", "create", user.home / "source", "--name", "other"))
+    datastores = user.home / "data" / "gridfs" / "store" / "datastores"
+    (datastores / "data" / "versions" / "00000001.json").chmod(0)
+    (datastores / "other").chmod(0)
+    done = grid(user, "datastore", "-o", "json")
+    assert [(listed["name"], listed["version"]) for listed in json.loads(done.stdout)] == [("data", 2)]
+    assert done.returncode == 5
+    assert "data/versions/00000001.json: Permission denied" in done.stderr
+    assert "datastores/other/versions: Permission denied" in done.stderr
+    done = grid(user, "datastore", "versions", "data")
+    assert (done.returncode, len(done.stdout.splitlines())) == (5, 2)
+    done = grid(user, "datastore", "gc")
+    assert done.returncode == 5
+    assert "00000001.json: Permission denied" in done.stderr
+    for name in ("data/versions/00000001.json", "other"):
+        (datastores / name).chmod(0o755)
 
 
 def test_busy_and_lazy(user: OrdinaryUser) -> None:

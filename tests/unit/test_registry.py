@@ -114,6 +114,15 @@ def test_one_that_is_being_started_is_not_cleaned(found: Registry) -> None:
         assert directory.exists()
 
 
+def test_registry_that_may_not_be_read(found: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(AccessDenied, match=r"mounts can't be read: Permission denied; .*XDG_RUNTIME_DIR"):
+        found.living()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"mount_id": "x"}', "null"])
 def test_half_a_record_is_none(found: Registry, text: str) -> None:
     directory = new_mount(found)
