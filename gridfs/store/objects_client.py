@@ -44,6 +44,8 @@ _UPLOAD_BYTES = 160 << 20
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _NOBODY_THERE = {"ConnectionRefused": "the connection was refused", "dns error": "its host name is not known"}
 """What the debug dump of an exception has, and what it means."""
+_NO_ANSWER = {"kind: Timeout": "no answer in time", "ConnectionReset": "the connection was reset"}
+"""The same, of a server that may answer the next time; the text itself says only that a request was sent."""
 
 
 def parts_of_upload(size_hint_bytes: int) -> tuple[int, int]:
@@ -141,5 +143,6 @@ def parse_obstore(text: str) -> Answer:
         for mark, meaning in _NOBODY_THERE.items():
             if mark in dump:
                 return Answer(None, None, meaning, nobody_there=True)
-        return Answer(None, None, text.rpartition(" - ")[2].strip())
+        said = next((meaning for mark, meaning in _NO_ANSWER.items() if mark in dump), None)
+        return Answer(None, None, said or text.rpartition(" - ")[2].strip())
     return parse_refusal(int(status[1]), text)
