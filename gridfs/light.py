@@ -131,7 +131,7 @@ def ensure_private(directory: Place) -> Place:
     if status.st_uid != os.geteuid():
         raise AccessDenied(
             f"{directory} belongs to uid {status.st_uid} and not to you (uid {os.geteuid()})",
-            remedy=f"remove it, or {elsewhere}",
+            remedy=elsewhere,
         )
     if status.st_mode & 0o077:
         os.chmod(directory, 0o700)

@@ -29,6 +29,8 @@ def status(invocation: Invocation) -> None:
       grid status -o json
     """
     from gridfs.mount.client import status as mounts_of
+    from gridfs.mount.client import unregistered
+    from gridfs.mount.veil import SOURCE_PREFIX
 
     mounts = mounts_of(invocation.paths)
     if invocation.json:
@@ -49,7 +51,12 @@ def status(invocation: Invocation) -> None:
     for mount in mounts:
         for line in incident_lines(mount):
             click.echo(line)
-    if not mounts:
+    strangers = unregistered(mounts)
+    for mounted in strangers:
+        label = mounted.source.removeprefix(SOURCE_PREFIX)
+        place = one_line(str(mounted.mountpoint))
+        say(f"{place} holds {label}, mounted with another XDG_RUNTIME_DIR: grid unmount {place}")
+    if not mounts and not strangers:
         say("Nothing is mounted. Mount something: grid mount NAME")
     if any(mount.state == "dead" for mount in mounts):
         say("A dead daemon's remains are cleaned by the next `grid mount` or `grid run`.")

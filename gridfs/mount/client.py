@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,7 @@ from gridfs.mount.holders import described, holders
 from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mountpoint import Target, absolute, default_target, is_disconnected, is_ours, prepared, refuse_other
 from gridfs.mount.mounts import Mounted, current, top_at
-from gridfs.mount.registry import Registry, is_seen, key_of
+from gridfs.mount.registry import HIDDEN, Registry, is_seen, key_of
 from gridfs.mount.requirements import check_allow_other, check_machine
 from gridfs.mount.spec import MountRecord, from_json_value
 from gridfs.mount.syscalls import may_mount
@@ -143,7 +144,7 @@ def _is_there(registry: Registry, path: Path, request: MountRequest) -> bool:
     wanted = f"{request.version.name}@{request.version.version}"
     refuse_other(path, mounted.source.removeprefix(SOURCE_PREFIX), wanted)
     record = next((record for record in registry.living() if _shows(record, path)), None)
-    holds = f"{wanted} of another user" if record is None else f"{wanted} of {record.store_url}"
+    holds = f"{wanted} of {'another user, or another XDG_RUNTIME_DIR' if record is None else record.store_url}"
     refuse_other(path, holds, f"{wanted} of {request.store.url}")
     return True
 
@@ -243,6 +244,26 @@ def status(paths: Paths) -> list[MountStatus]:
     """All daemons of this user, and the remains of dead ones."""
     registry = Registry(paths.runtime)
     return [_status_of(registry, mount_id) for mount_id in registry.mount_ids()]
+
+
+def unregistered(known: Sequence[MountStatus]) -> list[Mounted]:
+    """This user's mounts that none of *known* serves: XDG_RUNTIME_DIR was another, or the end of a login removed it.
+
+    Those of daemons with a hidden mountpoint (root's, and of runs) are left out.
+    """
+    if any(status.record is None for status in known):
+        return []  # one that is just starting
+    mounts = current()
+    others = {status.record.fuse_device for status in known if status.record is not None}
+    others |= {mounted.device for mounted in mounts if mounted.mountpoint.match(f"mounts/*/{HIDDEN}")}
+    return [
+        mounted
+        for mounted in mounts
+        if mounted.is_fuse
+        and is_ours(mounted)
+        and mounted.device not in others
+        and f"user_id={os.geteuid()}" in mounted.super_options.split(",")
+    ]
 
 
 def _status_of(registry: Registry, mount_id: str) -> MountStatus:

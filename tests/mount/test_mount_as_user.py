@@ -136,6 +136,20 @@ def test_mount_of_somebody_else(user: OrdinaryUser) -> None:
     wait_for_end(record["pid"])
 
 
+def test_mount_of_another_runtime_directory(user: OrdinaryUser) -> None:
+    """Of cron, or of a login whose end has removed it."""
+    mount, other = user.home / "first", str(user.home / "other")
+    succeeded(grid(user, "mount", "data", mount))
+    (record,) = records(user)
+    assert grid(user, "status").stderr == ""
+    told = f"{mount} holds data@1, mounted with another XDG_RUNTIME_DIR: grid unmount {mount}\n"
+    assert grid(user, "status", XDG_RUNTIME_DIR=other).stderr == told
+    done = grid(user, "mount", "data", mount, XDG_RUNTIME_DIR=other)
+    failed(done, 4, "data@1 of another user, or another XDG_RUNTIME_DIR", f"grid unmount {mount}")
+    succeeded(grid(user, "unmount", mount, XDG_RUNTIME_DIR=other))
+    wait_for_end(record["pid"])
+
+
 def test_a_start_that_runs_out_of_descriptors_leaves_nothing(user: OrdinaryUser) -> None:
     """At each place of the start in turn; at some it can't even run fusermount3 to unmount what it has mounted."""
     mount = user.home / "first"
