@@ -75,11 +75,7 @@ def _remove(gone: Path) -> None:
 def incomplete(paths: Paths) -> list[Incomplete]:
     """The creations of this node that have not committed, the youngest first. What is damaged is left out."""
     found = []
-    try:
-        directories = sorted((paths.state / "creations").iterdir())
-    except FileNotFoundError:
-        return []
-    for directory in directories:
+    for directory in _places(paths):
         if not directory.name.startswith("."):
             try:
                 document = json.loads((directory / "request.json").read_text())
@@ -97,8 +93,7 @@ def incomplete(paths: Paths) -> list[Incomplete]:
 def clear(paths: Paths) -> int:
     """Forgets all creations that nobody works on; how many."""
     count = 0
-    parent = paths.state / "creations"
-    for directory in sorted(parent.iterdir()) if parent.is_dir() else ():
+    for directory in _places(paths):
         if directory.name.startswith("."):
             _remove(directory)
             continue
@@ -108,6 +103,14 @@ def clear(paths: Paths) -> int:
             os.close(lock)
             count += 1
     return count
+
+
+def _places(paths: Paths) -> list[Path]:
+    """What `claimed` has made; nothing where the home is somebody else's (`sudo -E`, `su -m`), who lets nobody look."""
+    try:
+        return sorted((paths.state / "creations").iterdir())
+    except (FileNotFoundError, PermissionError):
+        return []
 
 
 def _claim(parent: Path, key: str) -> tuple[Path, int]:

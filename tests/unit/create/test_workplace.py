@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -171,3 +172,13 @@ def test_unknown_kinds_of_sources() -> None:
     with pytest.raises(InvalidInput, match="is empty"):
         absolute_source("")
     assert absolute_source("S3://Bucket/P") == "s3://Bucket/P"
+
+
+def test_creations_of_somebody_elses_home_are_none(private_dirs: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    with claimed(private_dirs, REQUEST, STORE):
+        pass
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert (incomplete(private_dirs), clear(private_dirs)) == ([], 0)
