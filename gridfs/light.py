@@ -120,19 +120,25 @@ def ensure_private(directory: Place) -> Place:
     Raises AccessDenied when it can't be made there, when someone else owns it, or when it is a symbolic link to such a
     place; OSError when the disk is full or fails.
     """
-    elsewhere = "choose another place by the XDG_* variables (for a cache: --cache-dir, or GRIDFS_CACHE_DIR)"
     try:
         os.makedirs(directory, 0o700, exist_ok=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
-        raise AccessDenied(f"{directory} can't be made: {error.strerror}", remedy=elsewhere) from error
+        raise AccessDenied(f"{directory} can't be made: {error.strerror}", remedy=_ELSEWHERE) from error
+    if own_status(directory).st_mode & 0o077:
+        os.chmod(directory, 0o700)
+    return directory
+
+
+_ELSEWHERE = "choose another place by the XDG_* variables (for a cache: --cache-dir, or GRIDFS_CACHE_DIR)"
+
+
+def own_status(directory: str | Path) -> os.stat_result:
+    """The status of *directory*. Raises AccessDenied when it is someone else's, who may put anything there; OSError."""
     status = os.stat(directory)
     if status.st_uid != os.geteuid():
         raise AccessDenied(
-            f"{directory} belongs to uid {status.st_uid} and not to you (uid {os.geteuid()})",
-            remedy=elsewhere,
+            f"{directory} belongs to uid {status.st_uid} and not to you (uid {os.geteuid()})", remedy=_ELSEWHERE
         )
-    if status.st_mode & 0o077:
-        os.chmod(directory, 0o700)
-    return directory
+    return status

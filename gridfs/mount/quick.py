@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from gridfs.light import LightRecord, ensure_private
+from gridfs.light import LightRecord, ensure_private, own_status
 from gridfs.mount.fields import ask
 
 TYPE_CHECKING = False
@@ -47,6 +47,7 @@ def served(runtime: str, question: dict[str, str], name: str) -> Served | None:
     """The daemon that answers *question*; *name* is a guess at whom to ask first."""
     mounts = f"{runtime}/mounts"
     try:
+        own_status(runtime)  # below /tmp anyone may be the first to make it, and listen
         ids = [entry for entry in os.listdir(mounts) if not entry.endswith(".lock")]
     except OSError:
         return None

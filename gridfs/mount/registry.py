@@ -32,6 +32,7 @@ from pathlib import Path
 
 from gridfs.config import MountOptions, StoreSettings, ensure_private
 from gridfs.errors import AccessDenied
+from gridfs.light import own_status
 from gridfs.locks import is_held, trying
 from gridfs.model import Version
 from gridfs.mount.fields import CONTROL
@@ -120,8 +121,13 @@ class Registry:
             return directory.name
 
     def mount_ids(self) -> list[str]:
-        """All directories, of the living and the dead. Raises AccessDenied when somebody else has taken their place."""
+        """All directories, of the living and the dead. Raises AccessDenied when somebody else has taken their place.
+
+        Root looks into the registries of all users.
+        """
         try:
+            if os.geteuid() != 0:
+                own_status(self._directory.parent)
             return sorted(entry.name for entry in os.scandir(self._directory) if entry.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from gridfs.config import CacheSettings, MountOptions, StoreSettings
 from gridfs.errors import AccessDenied, StoreUnavailable
 from gridfs.model import Mode, Version
-from gridfs.mount import attach, leftovers, registry
+from gridfs.mount import attach, leftovers, quick, registry
 from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.mounts import Mounted
 from gridfs.mount.registry import Owner, Registry, key_of
@@ -112,6 +113,25 @@ def test_one_that_is_being_started_is_not_cleaned(found: Registry) -> None:
         directory = found.directory_of(found.new_mount_id("data-3-aa"))
         assert found.clean_dead(never) == []
         assert directory.exists()
+
+
+def test_nobody_is_asked_in_a_registry_of_someone_else(
+    tmp_path: Path, found: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below /tmp anyone may make another user's runtime directory first, and listen there."""
+    daemon = tmp_path / "runtime" / "mounts" / "data-1-0.0"
+    daemon.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        monkeypatch.chdir(daemon)
+        listening.bind("control")
+        listening.listen()
+        listening.settimeout(0)
+        monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+        for look in (found.living, lambda: quick.served(str(tmp_path / "runtime"), {"do": "attach"}, "data")):
+            with pytest.raises(AccessDenied, match="runtime belongs to uid"):
+                look()
+        with pytest.raises(BlockingIOError):
+            listening.accept()
 
 
 def test_registry_that_may_not_be_read(found: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
