@@ -146,6 +146,19 @@ EXIT_BUG = 70
 """Exit code of a defect of gridfs itself (EX_SOFTWARE of sysexits.h)."""
 
 
+def limit_reached(error: BaseException) -> Unsupported | None:
+    """What *error* means where this machine or job gives no more of something; None for everything else."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return Unsupported(f"no more files may be opened here ({error.strerror})", remedy="raise the limit (ulimit -n)")
+    no_thread = isinstance(error, RuntimeError) and str(error) == "can't start new thread"
+    if no_thread or isinstance(error, BlockingIOError):  # fork(2) and clone(2) answer EAGAIN
+        remedy = "raise the limit of processes (ulimit -u; pids.max of the cgroup) or of memory (ulimit -v)"
+        return Unsupported("no more processes or threads can be started here", remedy=remedy)
+    if isinstance(error, MemoryError):
+        return Unsupported("there is no more memory here", remedy="raise the limit (ulimit -v, or the job's)")
+    return None
+
+
 def errno_of(error: BaseException) -> int:
     """The errno that a reader gets for *error*: what is no GridfsError is a defect, and EIO."""
     return error.errno if isinstance(error, GridfsError) else errno.EIO

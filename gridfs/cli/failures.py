@@ -17,7 +17,7 @@ import click
 
 from gridfs.addresses import shown_url, without_secrets
 from gridfs.cli.invocation import Invocation, single_cause
-from gridfs.errors import EXIT_BUG, GridfsError, NotFound, Unsupported, exit_code_of
+from gridfs.errors import EXIT_BUG, GridfsError, NotFound, Unsupported, exit_code_of, limit_reached
 
 EXIT_USAGE = 2
 EXIT_BROKEN_PIPE = 141
@@ -52,6 +52,7 @@ def end_with(error: BaseException, invocation: Invocation) -> int:
         import traceback
 
         click.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
+    error = limit_reached(error) or error
     if isinstance(error, GridfsError):
         _say(str(error))
         return exit_code_of(error)

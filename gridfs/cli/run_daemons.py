@@ -17,7 +17,7 @@ from typing import Any
 
 from gridfs.cli.invocation import Invocation
 from gridfs.config import CacheSettings, MountOptions
-from gridfs.errors import GridfsError, Interrupted
+from gridfs.errors import GridfsError, Interrupted, limit_reached
 from gridfs.model import Version, VersionSpec
 from gridfs.mount.launch import expected_failure, failure_line
 from gridfs.mount.quick import StartLock, start_lock_name
@@ -89,7 +89,7 @@ def _report(descriptor: int, work: Any) -> None:
             line = failure_line(Interrupted("ended by SIGINT"))
         except BaseException as error:
             line = failure_line(error)
-            if not isinstance(error, GridfsError):
+            if not isinstance(limit_reached(error) or error, GridfsError):
                 sys.excepthook(type(error), error, error.__traceback__)
         os.write(descriptor, line)
     finally:

@@ -33,6 +33,7 @@ def ready_line(record: MountRecord) -> bytes:
 
 def failure_line(error: BaseException) -> bytes:
     """What `raise_failure` turns back into the same error."""
+    error = errors.limit_reached(error) or error
     if isinstance(error, GridfsError):
         kind, message, remedy = type(error).__name__, error.message, error.remedy
     else:

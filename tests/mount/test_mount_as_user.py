@@ -161,9 +161,23 @@ def test_a_start_that_runs_out_of_descriptors_leaves_nothing(user: OrdinaryUser)
             succeeded(grid(user, "unmount", mount))
             continue
         failures += 1
-        assert "Too many open files" in done.stderr, done.stderr
+        failed(done, 10, "Too many open files")
         assert succeeded(user.run(["ls", mount])) == ""
     assert failures
+
+
+def test_a_limit_of_threads_is_no_defect(user: OrdinaryUser) -> None:
+    command = ["prlimit", "--nproc=1", user.python, "-m", "gridfs", "datastore"]
+    failed(user.run(command, environment={"PYTHONPATH": REPOSITORY}), 10, "threads can be started", "ulimit -u")
+    mount = user.home / "first"
+    for limit in range(2, 10):
+        command = ["prlimit", f"--nproc={limit}", user.python, "-m", "gridfs", "mount", "data", mount]
+        done = user.run(command, environment={"PYTHONPATH": REPOSITORY})
+        if done.returncode == 0:
+            succeeded(grid(user, "unmount", mount))
+            continue
+        failed(done, 10)
+        assert succeeded(user.run(["ls", mount])) == ""
 
 
 def test_without_what_gives_fusermount_its_privileges(user: OrdinaryUser) -> None:
