@@ -5,6 +5,8 @@
     small files, in order    5,000 of 110 KiB by one reader
     small files, shuffled    the same by 8 readers
     one large file           1 GiB from start to end
+    the same, mapped         4 KiB at random places through a mapping, for two seconds by 4 processes: as a training
+                             reads samples from a file of tokens (docs/decisions/read-ahead.md)
 
 Each with a new daemon, no cache directory and the machine's page cache dropped; before each pass memory is taken and
 freed (benchmarks/processes.py says why). What the daemon wrote to disk meanwhile is told with it: the store
@@ -14,6 +16,7 @@ is read in place, so nothing but its log (docs/decisions/in-place.md).
 from __future__ import annotations
 
 import argparse
+import mmap
 import os
 import random
 import re
@@ -22,8 +25,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -33,6 +37,7 @@ from benchmarks.processes import page_cache
 
 FILES, FILE_BYTES, LARGE_BYTES, READERS, ROUNDS = 5000, 110 << 10, 1 << 30, 8, 3
 READ_BYTES = 1 << 20
+MAPPERS, MAPPED_S = 4, 2.0
 
 
 def main() -> None:
@@ -59,21 +64,26 @@ def measure(place: Path) -> None:
 
     for name in "small", "large":
         grid("datastore", "create", place / name, "--name", name)
-    passes = [("small", "small files, in order", 1), ("small", "small files, shuffled", READERS)]
-    for name, title, readers in [*passes, ("large", "one large file", 1)]:
+    passes: list[tuple[str, str, Callable[[Path], float], str]] = [
+        ("small", "small files, in order", partial(timed, readers=1), "GB/s"),
+        ("small", "small files, shuffled", partial(timed, readers=READERS), "GB/s"),
+        ("large", "one large file", partial(timed, readers=1), "GB/s"),
+        ("large", "the same, mapped", faults, "thousand faults/s"),
+    ]
+    for name, title, rate_of, unit in passes:
         ours, local, written = list[float](), list[float](), 0
         for _ in range(ROUNDS):
-            local.append(timed(place / name, readers))
+            local.append(rate_of(place / name))
             shutil.rmtree(environment["XDG_CACHE_HOME"], ignore_errors=True)
             grid("mount", name, place / "mounted")
             try:
-                ours.append(timed(place / "mounted", readers))
+                ours.append(rate_of(place / "mounted"))
                 pid = re.search(rf"\b{name}@1 +mounted +\S+ +(\d+)", grid("status"))
                 assert pid is not None
                 written += written_bytes(int(pid[1]))
             finally:
                 grid("unmount", place / "mounted")
-        rates = f"{median(ours):6.2f} GB/s, the disk {median(local):6.2f} GB/s"
+        rates = f"{median(ours):6.2f} {unit}, the disk {median(local):6.2f}"
         print(f"{title:24} {rates}, ratio {median(ours) / median(local):4.2f}; written {written >> 20} MiB")
 
 
@@ -112,6 +122,24 @@ def read(files: Sequence[Path]) -> int:
             total_bytes += count
         os.close(descriptor)
     return total_bytes
+
+
+def faults(root: Path) -> float:
+    """Thousands a second of pages of the large file below *root*, at random by MAPPERS processes together."""
+    page_cache.drop()
+    with ProcessPoolExecutor(MAPPERS) as pool:
+        return sum(pool.map(touch, [root / "large.bin"] * MAPPERS, range(MAPPERS))) / MAPPED_S / 1e3
+
+
+def touch(file: Path, seed: int) -> int:
+    """How many pages of *file* were read in MAPPED_S."""
+    order, count = random.Random(seed), 0
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        end = time.perf_counter() + MAPPED_S
+        while time.perf_counter() < end:
+            start = order.randrange(len(mapped) // mmap.PAGESIZE) * mmap.PAGESIZE
+            count += len(mapped[start : start + mmap.PAGESIZE]) // mmap.PAGESIZE
+    return count
 
 
 def written_bytes(pid: int) -> int:

@@ -39,6 +39,7 @@ from gridfs.mount import control, registry, veil
 from gridfs.mount.assembly import OpenVersion, open_version
 from gridfs.mount.attendant import answer_of, keys_asked_for, resolved
 from gridfs.mount.handed_in import descriptor_of
+from gridfs.mount.kernel import READ_AHEAD_IN_PLACE_KIB, READ_AHEAD_KIB
 from gridfs.mount.last_resort import end_in_time
 from gridfs.mount.launch import failure_line, ready_line
 from gridfs.mount.leftovers import leftovers_of
@@ -193,7 +194,9 @@ class Daemon:
     def _reveal(self, image: Image | None) -> MountRecord:
         os.statvfs(self._fuse_path)  # after an answer the hook knows whether requests pass through it
         works = self._hook is not None and self._hook.may_answer_enosys(directory=False)
-        return reveal(self.spec, self._fuse_path, image, zero_open=works)
+        in_place = self._version is not None and self._version.reader.statistics().disk.is_store
+        read_ahead_kib = READ_AHEAD_IN_PLACE_KIB if in_place else READ_AHEAD_KIB
+        return reveal(self.spec, self._fuse_path, image, zero_open=works, read_ahead_kib=read_ahead_kib)
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:

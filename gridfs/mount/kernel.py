@@ -1,7 +1,7 @@
 """Limits of the kernel for one FUSE mount: read-ahead and the number of requests in the background.
 
-The kernel's read-ahead of 128 KiB costs two thirds of the throughput (1.1 against 2.7 GB/s at 4 MiB), and with its 12
-background requests the store's parallelism is not used. Both are files below /sys that only root may write; what was
+With the kernel's read-ahead of 128 KiB a large read waits for a store that is 15 ms away ten times over, and with its
+12 background requests the store's parallelism is not used. Both are files below /sys that only root may write; what was
 not permitted is said by `grid status`, and a udev rule (systemd/) sets read-ahead for mounts of ordinary users.
 """
 
@@ -14,7 +14,11 @@ from pathlib import Path
 from gridfs.mount import syscalls
 from gridfs.mount.syscalls import MountFlag, UmountFlag
 
-READ_AHEAD_KIB = 4096
+READ_AHEAD_KIB = 2048
+"""Of a mount whose bytes may come from afar: the kernel asks for so much of a large read at once. But a fault at a
+random place of a mapping fetches all of it too (docs/decisions/read-ahead.md)."""
+READ_AHEAD_IN_PLACE_KIB = 128
+"""Of a mount whose store is read in place, on a local disk: the kernel's own."""
 MAX_BACKGROUND = 512
 """Requests in flight that nobody waits for in the kernel: of read-ahead (mountpoint-s3 has 64, the kernel's default is
 12), and all of an image's for bytes. Half of what the daemon takes at once, so that names never wait for bytes."""
@@ -36,11 +40,15 @@ class Limit:
         return str(self.actual) if self.reason is None else f"{self.actual}, not {self.wanted} ({self.reason})"
 
 
-def set_limit(file: Path, wanted: int) -> Limit:
-    """Writes *wanted* to a file below /sys where it holds less, and reads what it then is."""
+def set_limit(file: Path, wanted: int, *, exactly: bool = False) -> Limit:
+    """Writes *wanted* to a file below /sys where it holds less (or, *exactly*, more), and reads what it then is."""
     reason = None
+
+    def is_wanted(value: int) -> bool:
+        return value == wanted or (value > wanted and not exactly)
+
     try:
-        if int(file.read_text()) < wanted:
+        if not is_wanted(int(file.read_text())):
             file.write_text(str(wanted))
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -48,14 +56,17 @@ def set_limit(file: Path, wanted: int) -> Limit:
         actual = int(file.read_text())
     except OSError as error:
         return Limit(wanted, None, reason or error.strerror)
-    if actual >= wanted:
+    if is_wanted(actual):
         reason = None
     return Limit(wanted, actual, reason)
 
 
-def set_read_ahead(device: str, sysfs: Path = Path("/sys")) -> Limit:
-    """read_ahead_kb of the mount whose `major:minor`, or name below /sys/class/bdi, is *device*."""
-    return set_limit(sysfs / "class/bdi" / device / "read_ahead_kb", READ_AHEAD_KIB)
+def set_read_ahead(device: str, wanted_kib: int, sysfs: Path = Path("/sys")) -> Limit:
+    """read_ahead_kb of the mount whose `major:minor`, or name below /sys/class/bdi, is *device*.
+
+    Also where it is more: the loop device of an image keeps what the mount before had.
+    """
+    return set_limit(sysfs / "class/bdi" / device / "read_ahead_kb", wanted_kib, exactly=True)
 
 
 def bdis(sysfs: Path = Path("/sys")) -> frozenset[str]:
@@ -66,10 +77,11 @@ def bdis(sysfs: Path = Path("/sys")) -> frozenset[str]:
         return frozenset()
 
 
-def set_image_read_ahead(before: frozenset[str], sysfs: Path = Path("/sys")) -> Limit:
+def set_image_read_ahead(before: frozenset[str], wanted_kib: int, sysfs: Path = Path("/sys")) -> Limit:
     """As set_read_ahead, for an image: EROFS numbers its mounts (`erofs-7`), so ours is one that *before* has not."""
-    limits = [set_read_ahead(name, sysfs) for name in sorted(bdis(sysfs) - before) if name.startswith("erofs-")]
-    return min(limits, key=lambda limit: limit.actual or 0, default=Limit(READ_AHEAD_KIB, None, "no bdi appeared"))
+    names = [name for name in sorted(bdis(sysfs) - before) if name.startswith("erofs-")]
+    limits = [set_read_ahead(name, wanted_kib, sysfs) for name in names]
+    return min(limits, key=lambda limit: limit.actual or 0, default=Limit(wanted_kib, None, "no bdi appeared"))
 
 
 def read_ahead(device: str, offset: int, size_bytes: int, sysfs: Path = Path("/sys")) -> None:

@@ -20,7 +20,9 @@ from gridfs.mount.spec import MountRecord, MountSpec
 log = logging.getLogger("gridfs.mount")
 
 
-def reveal(spec: MountSpec, fuse_path: Path, image: Image | None, *, zero_open: bool) -> MountRecord:
+def reveal(
+    spec: MountSpec, fuse_path: Path, image: Image | None, *, zero_open: bool, read_ahead_kib: int
+) -> MountRecord:
     """Shows what is mounted at *fuse_path* at the target, unless it is there already; what the mount then is.
 
     With an *image* the kernel mounts that, if it can. Raises Unsupported when nothing can be shown.
@@ -34,7 +36,7 @@ def reveal(spec: MountSpec, fuse_path: Path, image: Image | None, *, zero_open: 
         if mounted is None:
             raise Unsupported(f"{fuse_path} was unmounted while it was being mounted")
         device = mounted.device
-        read_ahead = str(kernel.set_read_ahead(device))
+        read_ahead = str(kernel.set_read_ahead(device, read_ahead_kib))
         max_background = str(kernel.set_max_background(device, spec.directory / registry.EMPTY))
         refused = veil.refusal(spec.options)
         before = kernel.bdis()
@@ -42,7 +44,11 @@ def reveal(spec: MountSpec, fuse_path: Path, image: Image | None, *, zero_open: 
             tree_path = spec.directory / registry.TREE
             veiled, veil_device = veil.IMAGE, _show_image(spec, tree_path)
             on_device = is_block_device(veil_device)
-            read_ahead = str(kernel.set_read_ahead(veil_device) if on_device else kernel.set_image_read_ahead(before))
+            read_ahead = str(
+                kernel.set_read_ahead(veil_device, read_ahead_kib)
+                if on_device
+                else kernel.set_image_read_ahead(before, read_ahead_kib)
+            )
         else:
             veiled, veil_device = _show(spec, fuse_path, refused)
     return MountRecord(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,16 @@ def _runtime() -> Iterator[Path]:
 def staged(tmp_path: Path) -> Iterator[Stage]:
     with _runtime() as runtime, stage(tmp_path, runtime) as made:
         yield made
+
+
+@pytest.fixture
+def cache_elsewhere(staged: Stage) -> Iterator[None]:
+    """The cache is on another file system than the store, which is therefore not read in place."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="gridfs-test-") as other:
+        assert os.stat(other).st_dev != os.stat(staged.paths.data).st_dev
+        staged.paths = replace(staged.paths, cache=Path(other))
+        yield
+        staged.unmount_all()
 
 
 @pytest.fixture(scope="module")

@@ -73,13 +73,14 @@ def staged_tree(staged: Stage) -> Path:
     return staged.paths.runtime / "mounts" / staged.record().mount_id / "tree"
 
 
+@pytest.mark.usefixtures("cache_elsewhere")
 def test_as_a_file_where_there_are_no_loop_devices(
     staged: Stage, version: Version, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount = mounted_by(staged, version, tmp_path / "mount", monkeypatch, "loop", "attached")
     assert staged.record().veil == "image"
     assert os.major(os.stat(mount).st_dev) == 0
-    assert staged.record().read_ahead == "4096"
+    assert staged.record().read_ahead == "2048"
     assert_same(source, mount)
     with pytest.raises(OSError, match="Invalid argument"):
         os.open(mount / "below" / "6", os.O_RDONLY | os.O_DIRECT)

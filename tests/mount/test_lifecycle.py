@@ -86,10 +86,20 @@ def test_status_says_what_a_mount_is(staged: Stage, version: Version, tmp_path: 
     record = status.record
     assert record is not None
     assert (status.state, status.paths, record.label) == ("mounted", (mount,), "life@1")
-    assert (record.zero_open, record.veil, record.read_ahead, record.max_background) == (True, "image", "4096", "512")
+    assert (record.zero_open, record.veil, record.read_ahead, record.max_background) == (True, "image", "128", "512")
     bare = staged.mount(version, tmp_path / "bare", MountOptions(allow_other=True, zero_open=False, veil=False))
     (other,) = (s.record for s in staged.statuses() if s.record is not None and s.record.target == bare)
     assert (other.zero_open, other.veil) == (False, "off: --no-veil")
+
+
+@pytest.mark.usefixtures("cache_elsewhere")
+def test_read_ahead_is_longer_where_bytes_come_from_afar(
+    staged: Stage, version: Version, tmp_path: Path, mode: str
+) -> None:
+    mount = staged.mount(version, tmp_path / "mount", MODES[mode])
+    assert staged.record().read_ahead == "2048"
+    shown = os.stat(mount).st_dev if mode == "image" else os.stat(staged.record().fuse_path).st_dev
+    assert Path(f"/sys/class/bdi/{os.major(shown)}:{os.minor(shown)}/read_ahead_kb").read_text() == "2048\n"
 
 
 def test_mounting_again_is_no_error_and_another_version_is_refused(

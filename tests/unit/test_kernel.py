@@ -11,8 +11,16 @@ def test_limit_is_raised(tmp_path: Path) -> None:
     file = tmp_path / "class/bdi/0:39/read_ahead_kb"
     file.parent.mkdir(parents=True)
     file.write_text("128\n")
-    assert str(set_read_ahead("0:39", tmp_path)) == "4096"
-    assert file.read_text() == "4096"
+    assert str(set_read_ahead("0:39", 2048, tmp_path)) == "2048"
+    assert file.read_text() == "2048"
+
+
+def test_read_ahead_that_a_loop_device_has_kept_is_lowered(tmp_path: Path) -> None:
+    file = tmp_path / "class/bdi/7:0/read_ahead_kb"
+    file.parent.mkdir(parents=True)
+    file.write_text("4096\n")
+    assert str(set_read_ahead("7:0", 128, tmp_path)) == "128"
+    assert file.read_text() == "128"
 
 
 def test_limit_that_is_higher_stays(tmp_path: Path) -> None:
