@@ -17,8 +17,8 @@ from gridfs.mount.syscalls import MountFlag, UmountFlag
 READ_AHEAD_KIB = 2048
 """Of a mount whose bytes may come from afar: the kernel asks for so much of a large read at once. But a fault at a
 random place of a mapping fetches all of it too (docs/decisions/read-ahead.md)."""
-READ_AHEAD_IN_PLACE_KIB = 128
-"""Of a mount whose store is read in place, on a local disk: the kernel's own."""
+READ_AHEAD_IN_PLACE_KIB = 512
+"""Of a mount whose store is read in place, on a local disk: no request is far away."""
 MAX_BACKGROUND = 512
 """Requests in flight that nobody waits for in the kernel: of read-ahead (mountpoint-s3 has 64, the kernel's default is
 12), and all of an image's for bytes. Half of what the daemon takes at once, so that names never wait for bytes."""

@@ -86,7 +86,7 @@ def test_status_says_what_a_mount_is(staged: Stage, version: Version, tmp_path: 
     record = status.record
     assert record is not None
     assert (status.state, status.paths, record.label) == ("mounted", (mount,), "life@1")
-    assert (record.zero_open, record.veil, record.read_ahead, record.max_background) == (True, "image", "128", "512")
+    assert (record.zero_open, record.veil, record.read_ahead, record.max_background) == (True, "image", "512", "512")
     bare = staged.mount(version, tmp_path / "bare", MountOptions(allow_other=True, zero_open=False, veil=False))
     (other,) = (s.record for s in staged.statuses() if s.record is not None and s.record.target == bare)
     assert (other.zero_open, other.veil) == (False, "off: --no-veil")
