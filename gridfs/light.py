@@ -114,6 +114,9 @@ def config_path(environ: Mapping[str, str]) -> str:
     return expanded(environ.get("GRIDFS_CONFIG") or os.path.join(base, "gridfs", "config.toml"))
 
 
+_ELSEWHERE = "choose another place by the XDG_* variables (for a cache: --cache-dir, or GRIDFS_CACHE_DIR)"
+
+
 def ensure_private(directory: Place) -> Place:
     """Makes *directory* (0700) or checks that it is a directory of this user's that no one else can enter.
 
@@ -129,9 +132,6 @@ def ensure_private(directory: Place) -> Place:
     if own_status(directory).st_mode & 0o077:
         os.chmod(directory, 0o700)
     return directory
-
-
-_ELSEWHERE = "choose another place by the XDG_* variables (for a cache: --cache-dir, or GRIDFS_CACHE_DIR)"
 
 
 def own_status(directory: str | Path) -> os.stat_result:

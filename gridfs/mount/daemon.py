@@ -46,6 +46,7 @@ from gridfs.mount.leftovers import leftovers_of
 from gridfs.mount.manifest_check import ManifestCheck
 from gridfs.mount.mounts import current, top_at, uses_of
 from gridfs.mount.native_errors import native_errors
+from gridfs.mount.requirements import mount_refused
 from gridfs.mount.reveal import reveal
 from gridfs.mount.shortcuts import Shortcuts
 from gridfs.mount.spec import MountRecord, MountSpec, from_json, plain
@@ -65,8 +66,6 @@ CRASH_LIMIT_S = 5.0
 GARBAGE_AFTER = 20_000
 """Objects made and not yet freed before Python looks for cycles among them. With its 700 that was a sixteenth of the
 processor while small objects were fetched: a fetch makes no cycle, and what is fetched lives for seconds."""
-
-UNPRIVILEGED = "fusermount3: mount failed: Operation not permitted"
 
 LOOK_EVERY_S = 5.0
 """How often the mount table is read to see whether the target is still mounted (30 us)."""
@@ -136,14 +135,7 @@ class Daemon:
             try:
                 pyfuse3.init(operations, str(self._fuse_path), options)
             except RuntimeError as error:
-                reason = said() or str(error)
-                remedy = "see fuse.conf(5) and mount.fuse3(8)"
-                if UNPRIVILEGED in reason:
-                    remedy = (
-                        "it lacks its setuid bit, or has no use of it in a container or sandbox: mount outside of that,"
-                        " or do without a mount by `grid datastore download`"
-                    )
-                raise Unsupported(f"{self._fuse_path} can't be mounted: {reason}", remedy=remedy) from error
+                raise mount_refused(self._fuse_path, said() or str(error)) from error
         try:
             yield
         except BaseException:

@@ -56,3 +56,14 @@ def check_allow_other(config: Path = Path("/etc/fuse.conf")) -> None:
             "--allow-other is not permitted to ordinary users here",
             remedy=f"ask the administrator for a line 'user_allow_other' in {config}",
         )
+
+
+def mount_refused(path: Path, reason: str) -> Unsupported:
+    """What libfuse or fusermount3 has said when *path* could not be mounted, with what to do."""
+    remedy = "see fuse.conf(5) and mount.fuse3(8)"
+    if "fusermount3: mount failed: Operation not permitted" in reason:
+        remedy = (
+            "it lacks its setuid bit, or has no use of it in a container or sandbox: mount outside of that,"
+            " or do without a mount by `grid datastore download`"
+        )
+    return Unsupported(f"{path} can't be mounted: {reason}", remedy=remedy)
