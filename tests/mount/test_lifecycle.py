@@ -166,7 +166,7 @@ def test_of_two_versions_that_are_mounted_at_one_path_at_once_one_is_refused(
             are_two_starting.set()
         else:
             other.start()
-            while not are_two_starting.is_set() and not is_waiting_for_a_lock():
+            while other.is_alive() and not are_two_starting.is_set() and not is_waiting_for_a_lock():
                 are_two_starting.wait(0.01)
         really_start(*arguments)
 

@@ -51,7 +51,15 @@ def user(an_ordinary_user: OrdinaryUser) -> Iterator[OrdinaryUser]:
 
 
 def grid(user: OrdinaryUser, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return user.run([user.python, "-m", "gridfs", *arguments], environment={"PYTHONPATH": REPOSITORY, **variables})
+    return grid_under(user, [], *arguments, **variables)
+
+
+def grid_under(
+    user: OrdinaryUser, prefix: list[str], *arguments: str | Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """As `grid`, started by the command *prefix*."""
+    command = [*prefix, user.python, "-m", "gridfs", *arguments]
+    return user.run(command, environment={"PYTHONPATH": REPOSITORY, **variables})
 
 
 def succeeded(done: subprocess.CompletedProcess[str]) -> str:
@@ -153,37 +161,31 @@ def test_mount_of_another_runtime_directory(user: OrdinaryUser) -> None:
 
 def test_a_start_that_runs_out_of_descriptors_leaves_nothing(user: OrdinaryUser) -> None:
     """At each place of the start in turn; at some it can't even run fusermount3 to unmount what it has mounted."""
-    mount = user.home / "first"
-    failures = 0
-    for limit in range(16, 26):
-        command = ["prlimit", f"--nofile={limit}", user.python, "-m", "gridfs", "mount", "data", mount]
-        done = user.run(command, environment={"PYTHONPATH": REPOSITORY})
+    assert failed_starts(user, "nofile", range(16, 26), "Too many open files")
+
+
+def failed_starts(user: OrdinaryUser, resource: str, limits: range, *said: str) -> int:
+    """Mounts below each of the *limits*; how many failed, each with a line that has *said* and nothing left."""
+    mount, failures = user.home / "first", 0
+    for limit in limits:
+        done = grid_under(user, ["prlimit", f"--{resource}={limit}"], "mount", "data", mount)
         if done.returncode == 0:
             succeeded(grid(user, "unmount", mount))
             continue
         failures += 1
-        failed(done, 10, "Too many open files")
+        failed(done, 10, *said)
         assert succeeded(user.run(["ls", mount])) == ""
-    assert failures
+    return failures
 
 
 def test_a_limit_of_threads_is_no_defect(user: OrdinaryUser) -> None:
-    command = ["prlimit", "--nproc=1", user.python, "-m", "gridfs", "datastore"]
-    failed(user.run(command, environment={"PYTHONPATH": REPOSITORY}), 10, "threads can be started", "ulimit -u")
-    mount = user.home / "first"
-    for limit in range(2, 10):
-        command = ["prlimit", f"--nproc={limit}", user.python, "-m", "gridfs", "mount", "data", mount]
-        done = user.run(command, environment={"PYTHONPATH": REPOSITORY})
-        if done.returncode == 0:
-            succeeded(grid(user, "unmount", mount))
-            continue
-        failed(done, 10)
-        assert succeeded(user.run(["ls", mount])) == ""
+    failed(grid_under(user, ["prlimit", "--nproc=1"], "datastore"), 10, "threads can be started", "ulimit -u")
+    failed_starts(user, "nproc", range(2, 10))
 
 
 def test_without_what_gives_fusermount_its_privileges(user: OrdinaryUser) -> None:
-    command = ["setpriv", "--no-new-privs", user.python, "-m", "gridfs", "mount", "data", user.home / "first"]
-    failed(user.run(command, environment={"PYTHONPATH": REPOSITORY}), 10, "setuid bit", "grid datastore download")
+    done = grid_under(user, ["setpriv", "--no-new-privs"], "mount", "data", user.home / "first")
+    failed(done, 10, "setuid bit", "grid datastore download")
 
 
 def test_what_others_keep_for_themselves_does_not_hide_the_rest(user: OrdinaryUser) -> None:

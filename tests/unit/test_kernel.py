@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from gridfs.mount.kernel import Limit, abort, set_limit, set_max_background, set_read_ahead
 
 
-def test_limit_is_raised(tmp_path: Path) -> None:
-    file = tmp_path / "class/bdi/0:39/read_ahead_kb"
+@pytest.mark.parametrize(("device", "before", "wanted"), [("0:39", 128, 2048), ("7:0", 4096, 128)])
+def test_read_ahead_is_raised_and_what_a_loop_device_has_kept_is_lowered(
+    tmp_path: Path, device: str, before: int, wanted: int
+) -> None:
+    file = tmp_path / "class/bdi" / device / "read_ahead_kb"
     file.parent.mkdir(parents=True)
-    file.write_text("128\n")
-    assert str(set_read_ahead("0:39", 2048, tmp_path)) == "2048"
-    assert file.read_text() == "2048"
-
-
-def test_read_ahead_that_a_loop_device_has_kept_is_lowered(tmp_path: Path) -> None:
-    file = tmp_path / "class/bdi/7:0/read_ahead_kb"
-    file.parent.mkdir(parents=True)
-    file.write_text("4096\n")
-    assert str(set_read_ahead("7:0", 128, tmp_path)) == "128"
-    assert file.read_text() == "128"
+    file.write_text(f"{before}\n")
+    assert str(set_read_ahead(device, wanted, tmp_path)) == str(wanted)
+    assert file.read_text() == str(wanted)
 
 
 def test_limit_that_is_higher_stays(tmp_path: Path) -> None:
